@@ -1,0 +1,72 @@
+#pragma once
+
+#include <caf/meta/type_name.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "previewd/messages/caf.hpp"
+#include "previewd/messages/server.hpp"
+#include "previewd/messages/type_ids.hpp"
+
+namespace previewd {
+
+/// A URL that was printed in a terminal. A hint: ranks ports and triggers a scan, never registers anything.
+struct url_hint {
+  previewd::scheme scheme = previewd::scheme::http;
+  uint16_t port = 0;
+
+  friend bool operator==(const url_hint& a, const url_hint& b) { return a.scheme == b.scheme && a.port == b.port; }
+  template <class Inspector>
+  friend typename Inspector::result_type inspect(Inspector& f, url_hint& x) {
+    return f(caf::meta::type_name("url_hint"), x.scheme, x.port);
+  }
+};
+
+/// A listening socket that belongs to a terminal, and who holds it.
+struct listener_fact {
+  listener_id id;
+  std::string address;          // numeric, as bound: "::1", "0.0.0.0"
+  std::vector<int32_t> owners;  // pids, ascending; a set: forking servers share one inode
+  int32_t job_leader = 0;       // process group of the first owner; 0: not known
+  std::string command;          // of the first owner, for display
+
+  friend bool operator==(const listener_fact& a, const listener_fact& b) {
+    return a.id == b.id && a.address == b.address && a.owners == b.owners && a.job_leader == b.job_leader &&
+           a.command == b.command;
+  }
+  template <class Inspector>
+  friend typename Inspector::result_type inspect(Inspector& f, listener_fact& x) {
+    return f(caf::meta::type_name("listener_fact"), x.id, x.address, x.owners, x.job_leader, x.command);
+  }
+};
+
+/// What one polite look at a listener showed.
+struct identity {
+  enum class verdict : uint8_t { http, not_http, silent, refused };
+  verdict outcome = verdict::refused;  // silent: it accepted, and has not answered yet
+  uint16_t status = 0;                 // of `GET /`
+  bool html = false;
+  std::string type = "http";
+  prefix_mode prefix = prefix_mode::stripped;
+
+  template <class Inspector>
+  friend typename Inspector::result_type inspect(Inspector& f, identity& x) {
+    return f(caf::meta::type_name("identity"), x.outcome, x.status, x.html, x.type, x.prefix);
+  }
+};
+
+/// Finds the dev servers of one terminal: facts from the kernel, output as a hint.
+using detector_actor = caf::typed_actor<
+  // The terminal put something out (coalesced); the URLs in it, if any. From an I/O thread.
+  accepts<output_atom, std::vector<url_hint>>,
+  // The process group that has the terminal now, and the shell's own. From its terminal.
+  accepts<foreground_atom, int32_t, int32_t>,
+  // All listening sockets that belong to the terminal, ordered by port, after each change. From the kernel watch.
+  accepts<listeners_atom, std::vector<listener_fact>>,
+  // What look number `token` showed. From an I/O thread; after `silent` a second one may follow under the same token.
+  accepts<identity_atom, uint64_t, identity>,
+  // Look again at what is still young. From itself.
+  accepts<scan_atom>>;
+
+}  // namespace previewd

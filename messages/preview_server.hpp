@@ -1,0 +1,58 @@
+#pragma once
+
+#include <caf/meta/type_name.hpp>
+#include <cstdint>
+
+#include "previewd/messages/caf.hpp"
+#include "previewd/messages/connection.hpp"
+#include "previewd/messages/server.hpp"
+#include "previewd/messages/type_ids.hpp"
+
+namespace previewd {
+
+/// Who saw that a server does not answer: decides the log line and the reason, never whether it is removed.
+enum class observer : uint8_t { kernel, proxy, websocket, probe };
+std::string_view to_string(observer value) noexcept;
+
+/// What the kernel says of a server's sockets when it is asked.
+struct listener_state {
+  bool listening = false;  // at least one of its sockets is in the table
+  bool stopped = false;    // every owner is in state T (proc(5))
+  bool owners_alive = false;
+
+  template <class Inspector>
+  friend typename Inspector::result_type inspect(Inspector& f, listener_state& x) {
+    return f(caf::meta::type_name("listener_state"), x.listening, x.stopped, x.owners_alive);
+  }
+};
+
+enum class probe_outcome : uint8_t { alive, refused, timed_out };
+std::string_view to_string(probe_outcome value) noexcept;
+
+/// One registered preview server: watches its sockets, its job and its probe, and tells the registry what follows.
+using preview_server_actor = caf::typed_actor<
+  // The last of its listening sockets has left the kernel's table. From the kernel watch.
+  accepts<gone_atom>,
+  // The leader of its job has ended; the status when it was our child. From the kernel watch.
+  accepts<leader_atom, exit_status>,
+  // The process group that has its terminal now, and the shell's own. From the registry.
+  accepts<foreground_atom, int32_t, int32_t>,
+  // A connection was refused, or reset before the first byte. At most one a generation and observer from each I/O thread.
+  accepts<refused_atom, observer>,
+  // The answer to kernel_watch::confirm. From the kernel watch.
+  accepts<confirm_atom, listener_state>,
+  // How a probe went, with its latency in microseconds. From its health probe.
+  accepts<probe_atom, probe_outcome, uint64_t>,
+  // A tunnel was opened. From the I/O thread that has it.
+  accepts<tunnel_atom, connection_id>,
+  // It is no longer registered: close everything and end. From the registry.
+  accepts<close_atom>>;
+
+/// One health check after another of one preview server.
+using health_probe_actor = caf::typed_actor<
+  // Begin attempt `round`. From itself.
+  accepts<probe_atom, uint64_t>,
+  // How attempt `round` went, and how long it took in microseconds. From an I/O thread, or from its own deadline.
+  accepts<uint64_t, probe_outcome, uint64_t>>;
+
+}  // namespace previewd

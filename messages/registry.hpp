@@ -1,0 +1,121 @@
+#pragma once
+
+#include <caf/meta/type_name.hpp>
+#include <caf/optional.hpp>
+#include <caf/timespan.hpp>
+#include <caf/unit.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "previewd/messages/caf.hpp"
+#include "previewd/messages/events.hpp"
+#include "previewd/messages/preview_server.hpp"
+#include "previewd/messages/server.hpp"
+#include "previewd/messages/terminal.hpp"
+#include "previewd/messages/type_ids.hpp"
+
+namespace previewd {
+
+/// Which entries to list: an empty half means any.
+struct workspace_filter {
+  std::string project;
+  std::string user;
+
+  bool matches(const workspace_key& key) const {
+    return (project.empty() || project == key.project) && (user.empty() || user == key.user);
+  }
+  template <class Inspector>
+  friend typename Inspector::result_type inspect(Inspector& f, workspace_filter& x) {
+    return f(caf::meta::type_name("workspace_filter"), x.project, x.user);
+  }
+};
+
+/// The servers of one workspace, the primary first, and how the last one ended.
+struct workspace_status {
+  std::vector<server_info> servers;
+  caf::optional<stop_record> last_stop;
+  uint64_t sequence = 0;  // of the newest event it reflects
+
+  template <class Inspector>
+  friend typename Inspector::result_type inspect(Inspector& f, workspace_status& x) {
+    return f(caf::meta::type_name("workspace_status"), x.servers, x.last_stop, x.sequence);
+  }
+};
+
+/// All of a project, as later events continue it without gap.
+struct project_snapshot {
+  std::vector<server_info> servers;
+  std::vector<terminal_info> terminals;
+  uint64_t sequence = 0;
+
+  template <class Inspector>
+  friend typename Inspector::result_type inspect(Inspector& f, project_snapshot& x) {
+    return f(caf::meta::type_name("project_snapshot"), x.servers, x.terminals, x.sequence);
+  }
+};
+
+/// Why a server is to be removed, by whom it was seen, and how its process ended if that is known.
+struct stop_cause {
+  stop_reason reason = stop_reason::process_exited;
+  observer seen_by = observer::kernel;
+  exit_status exit;
+
+  template <class Inspector>
+  friend typename Inspector::result_type inspect(Inspector& f, stop_cause& x) {
+    return f(caf::meta::type_name("stop_cause"), x.reason, x.seen_by, x.exit);
+  }
+};
+
+/// The one serializer of every add and remove. Whatever names a generation that is not registered changes nothing.
+using registry_actor = caf::typed_actor<
+  // Open a terminal; answers when its process runs. From the API, Socket.IO and embedding applications.
+  answers<terminal_info, open_atom, terminal_request>,
+  // Close a terminal; answers once its servers are unregistered, while its processes are still being ended. From the same.
+  answers<terminal_info, close_atom, std::string>,
+  answers<std::vector<terminal_info>, list_atom, terminal_atom, workspace_filter>,
+  answers<terminal_info, lookup_atom, terminal_atom, std::string>,
+  // Register a server. From a detector, the API and embedding applications.
+  answers<server_ref, add_atom, server_description>,
+  // Remove the server with this generation; answers with its record once no I/O thread can reach it, or with `server_gone`.
+  // From the API and embedding applications.
+  answers<stop_record, remove_atom, uint64_t>,
+  answers<std::vector<server_info>, list_atom, server_atom, workspace_filter>,
+  answers<server_info, lookup_atom, server_atom, uint64_t>,
+  // How the server with this generation ended, if that is still known.
+  answers<stop_record, lookup_atom, stopped_atom, uint64_t>,
+  // The state of one workspace; waits until a server is ready, at most for the timespan (0: does not wait).
+  answers<workspace_status, status_atom, workspace_key, caf::timespan>,
+  // All of one project, for clients that then follow the events.
+  answers<project_snapshot, snapshot_atom, std::string>,
+  // Remove everything with reason `shutdown` and end all terminals; answers when nothing is left. From the service.
+  answers<caf::unit_t, shutdown_atom>,
+
+  // A terminal's process runs. From the terminal.
+  accepts<opened_atom, std::string, int32_t>,
+  // A terminal could not be opened. From the terminal.
+  accepts<failed_atom, std::string, caf::error>,
+  // A terminal's process has ended and its output is read. From the terminal.
+  accepts<exited_atom, std::string, exit_status>,
+  // All that was started in the terminal has ended. From the terminal.
+  accepts<ended_atom, std::string>,
+  // The process group that has the terminal, and the shell's own. From the terminal.
+  accepts<foreground_atom, std::string, int32_t, int32_t>,
+
+  // The server's sockets are gone; whether it restarts is not known yet. From its preview_server.
+  accepts<down_atom, server_ref>,
+  // The server is gone for good. From its preview_server.
+  accepts<stopped_atom, server_ref, stop_cause>,
+  // The server is ready, suspended or unreachable; a hint for the user. From its preview_server.
+  accepts<state_atom, server_ref, server_state, std::string>,
+  // What a look at a registered server showed, later than its registration. From its detector.
+  accepts<identity_atom, server_ref, server_description>,
+  // The newest health check, and the number of tunnels. From its preview_server.
+  accepts<health_atom, server_ref, server_health>, accepts<tunnel_atom, server_ref, uint64_t>,
+
+  // Every I/O thread has applied this revision of the workspace's routes. From the data plane.
+  accepts<applied_atom, workspace_key, uint64_t>,
+  // A timer of its own: restart grace and waiting status calls.
+  accepts<tick_atom, uint64_t>>;
+
+}  // namespace previewd

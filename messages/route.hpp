@@ -1,0 +1,49 @@
+#pragma once
+
+#include <caf/meta/type_name.hpp>
+#include <caf/optional.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "previewd/messages/preview_server.hpp"
+#include "previewd/messages/server.hpp"
+
+namespace previewd {
+
+/// `up`: requests go to it. `held`: starting or restarting; requests wait up to `proxy.hold`. `suspended`: nothing is sent,
+/// what is open stays open.
+enum class route_state : uint8_t { up, held, suspended };
+std::string_view to_string(route_state value) noexcept;
+
+/// What an I/O thread needs to proxy to one server.
+struct route {
+  server_ref ref;
+  endpoint upstream;
+  prefix_mode prefix = prefix_mode::stripped;
+  route_state state = route_state::held;
+  bool primary = false;
+  preview_server_actor server;  // who is told of refusals and tunnels
+
+  template <class Inspector>
+  friend typename Inspector::result_type inspect(Inspector& f, route& x) {
+    return f(caf::meta::type_name("route"), x.ref, x.upstream, x.prefix, x.state, x.primary, x.server);
+  }
+};
+
+/// All that the I/O threads know of one workspace. Published whole at every change; a thread keeps the highest revision.
+/// A server that is absent, or not `up` or `suspended`, may not be reached any more: a thread that applies the routes closes what it has open to it.
+struct workspace_routes {
+  workspace_key key;
+  uint64_t revision = 0;
+  std::string label;  // of its origin; empty: it has none
+  std::vector<route> routes;
+  caf::optional<stop_record> last_stop;
+
+  template <class Inspector>
+  friend typename Inspector::result_type inspect(Inspector& f, workspace_routes& x) {
+    return f(caf::meta::type_name("workspace_routes"), x.key, x.revision, x.label, x.routes, x.last_stop);
+  }
+};
+
+}  // namespace previewd
