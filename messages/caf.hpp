@@ -8,8 +8,7 @@
 namespace previewd {
 
 /// A signature whose sender expects no answer.
-template <class... In>
-using accepts = caf::reacts_to<In...>;
+template <class... In> using accepts = caf::reacts_to<In...>;
 
 /// A signature that answers with an `Out`.
 template <class Out, class... In>

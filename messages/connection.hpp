@@ -10,7 +10,8 @@
 
 namespace previewd {
 
-/// Names a WebSocket connection within the process: the I/O thread that has it, and a number never used again on that thread.
+/// Names a WebSocket connection within the process: the I/O thread that has it, and a number never
+/// used again on that thread.
 struct connection_id {
   uint32_t thread = 0;
   uint64_t number = 0;
@@ -24,8 +25,9 @@ struct connection_id {
   }
 };
 
-/// One WebSocket connection: a tunnel to a preview server, or a client of ours. It hears of the connection's end, never of
-/// bytes; when it ends of anything, its connection is closed (data_plane::close_connection).
+/// One WebSocket connection: a tunnel to a preview server, or a client of ours. It hears of the
+/// connection's end, never of bytes; when it ends of anything, its connection is closed
+/// (data_plane::close_connection).
 using ws_connection_actor = caf::typed_actor<
   // The connection has closed. From its I/O thread.
   accepts<closed_atom>>;

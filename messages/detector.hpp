@@ -11,12 +11,15 @@
 
 namespace previewd {
 
-/// A URL that was printed in a terminal. A hint: ranks ports and triggers a scan, never registers anything.
+/// A URL that was printed in a terminal. A hint: ranks ports and triggers a scan, never registers
+/// anything.
 struct url_hint {
   previewd::scheme scheme = previewd::scheme::http;
   uint16_t port = 0;
 
-  friend bool operator==(const url_hint& a, const url_hint& b) { return a.scheme == b.scheme && a.port == b.port; }
+  friend bool operator==(const url_hint& a, const url_hint& b) {
+    return a.scheme == b.scheme && a.port == b.port;
+  }
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, url_hint& x) {
     return f(caf::meta::type_name("url_hint"), x.scheme, x.port);
@@ -32,12 +35,13 @@ struct listener_fact {
   std::string command;          // of the first owner, for display
 
   friend bool operator==(const listener_fact& a, const listener_fact& b) {
-    return a.id == b.id && a.address == b.address && a.owners == b.owners && a.job_leader == b.job_leader &&
-           a.command == b.command;
+    return a.id == b.id && a.address == b.address && a.owners == b.owners &&
+           a.job_leader == b.job_leader && a.command == b.command;
   }
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, listener_fact& x) {
-    return f(caf::meta::type_name("listener_fact"), x.id, x.address, x.owners, x.job_leader, x.command);
+    return f(
+      caf::meta::type_name("listener_fact"), x.id, x.address, x.owners, x.job_leader, x.command);
   }
 };
 
@@ -62,9 +66,11 @@ using detector_actor = caf::typed_actor<
   accepts<output_atom, std::vector<url_hint>>,
   // The process group that has the terminal now, and the shell's own. From its terminal.
   accepts<foreground_atom, int32_t, int32_t>,
-  // All listening sockets that belong to the terminal, ordered by port, after each change. From the kernel watch.
+  // All listening sockets that belong to the terminal, ordered by port, after each change. From the
+  // kernel watch.
   accepts<listeners_atom, std::vector<listener_fact>>,
-  // What look number `token` showed. From an I/O thread; after `silent` a second one may follow under the same token.
+  // What look number `token` showed. From an I/O thread; after `silent` a second one may follow
+  // under the same token.
   accepts<identity_atom, uint64_t, identity>,
   // Look again at what is still young. From itself.
   accepts<scan_atom>>;

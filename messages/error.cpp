@@ -37,6 +37,7 @@ constexpr std::array rows{
   row{errc::spawn_failed, "spawn_failed", 422},
   row{errc::timed_out, "timed_out", 504},
   row{errc::shutting_down, "shutting_down", 503},
+  row{errc::terminal_exited, "terminal_exited", 409},
   row{errc::internal, "internal_error", 500},
 };
 
@@ -50,9 +51,13 @@ const row& row_of(errc code) noexcept {
 
 }  // namespace
 
-std::string_view to_code(errc code) noexcept { return row_of(code).name; }
+std::string_view to_code(errc code) noexcept {
+  return row_of(code).name;
+}
 
-int http_status(errc code) noexcept { return row_of(code).status; }
+int http_status(errc code) noexcept {
+  return row_of(code).status;
+}
 
 caf::error make_error(errc code, std::string detail) {
   return caf::error{static_cast<uint8_t>(code), category, caf::make_message(std::move(detail))};

@@ -7,8 +7,8 @@
 
 namespace previewd {
 
-/// Every error that previewd reports to somebody outside. Each has a stable wire name (`to_code`) and an HTTP status; both are
-/// listed in docs/errors.md. Values are never renumbered.
+/// Every error that previewd reports to somebody outside. Each has a stable wire name (`to_code`)
+/// and an HTTP status; both are listed in docs/errors.md. Values are never renumbered.
 enum class errc : uint8_t {
   /// Not an error; CAF reserves zero for "no error".
   none = 0,
@@ -31,6 +31,7 @@ enum class errc : uint8_t {
   timed_out,
   shutting_down,
   internal,
+  terminal_exited,
 };
 
 /// The stable wire name, for example `terminal_not_found`.
@@ -42,7 +43,8 @@ int http_status(errc code) noexcept;
 /// An error for a handler's `caf::result`: the code, and one sentence for the user.
 caf::error make_error(errc code, std::string detail);
 
-/// The code in an error of ours; `errc::internal` for any other, `timed_out` for a request that got no answer.
+/// The code in an error of ours; `errc::internal` for any other, `timed_out` for a request that got
+/// no answer.
 errc code_of(const caf::error& error) noexcept;
 
 /// The sentence of an error of ours; a generic one for any other.

@@ -31,20 +31,21 @@ std::string_view to_string(unreachable_reason value) noexcept;
 
 /// One change that clients are told of. Which of the optional parts is there follows from the kind.
 struct event {
-  uint64_t sequence = 0;  // one counter for all events of this instance, growing across restarts too
+  uint64_t sequence =
+    0;  // one counter for all events of this instance, growing across restarts too
   wall_time at;
   event_kind kind = event_kind::server_started;
   workspace_key key;
-  caf::optional<server_info> server;    // all but server_stopped and terminal_exit
-  caf::optional<stop_record> stop;      // server_stopped
+  caf::optional<server_info> server;      // all but server_stopped and terminal_exit
+  caf::optional<stop_record> stop;        // server_stopped
   caf::optional<terminal_info> terminal;  // terminal_exit
   unreachable_reason reason = unreachable_reason::timeout;
   std::string hint;  // a sentence for the user, may be empty
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, event& x) {
-    return f(caf::meta::type_name("event"), x.sequence, x.at, x.kind, x.key, x.server, x.stop, x.terminal, x.reason,
-      x.hint);
+    return f(caf::meta::type_name("event"), x.sequence, x.at, x.kind, x.key, x.server, x.stop,
+      x.terminal, x.reason, x.hint);
   }
 };
 
@@ -57,7 +58,8 @@ using event_bus_actor = caf::typed_actor<
   accepts<event_atom, event>,
   // Send every later event to this actor, until it ends. From anybody.
   accepts<subscribe_atom, event_subscriber_actor>,
-  // The events after a sequence, oldest first; an error when some of them are no longer held. From anybody.
+  // The events after a sequence, oldest first; an error when some of them are no longer held. From
+  // anybody.
   answers<std::vector<event>, replay_atom, uint64_t>,
   // A client's WebSocket was opened. From the I/O thread that has it.
   accepts<client_atom, connection_id>>;

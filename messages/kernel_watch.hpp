@@ -18,16 +18,18 @@ struct kill_ladder {
   caf::timespan after_terminate = std::chrono::seconds{2};
 };
 
-/// What an actor may ask of the thread that watches the kernel: listening sockets, processes and their ends. Every call may
-/// come from any thread, returns at once and never blocks; answers arrive as messages. The object outlives all actors that
-/// know it.
+/// What an actor may ask of the thread that watches the kernel: listening sockets, processes and
+/// their ends. Every call may come from any thread, returns at once and never blocks; answers
+/// arrive as messages. The object outlives all actors that know it.
 class kernel_watch {
- public:
+public:
   virtual ~kernel_watch() = default;
 
-  /// Follows a terminal: `exited` goes to `terminal` when the process ends, `listeners` to `detector` after each change of the
-  /// listening sockets that belong to it: by session, by descent, or by `PREVIEWD_TERMINAL=id` in an environment.
-  virtual void track(const std::string& id, int32_t pid, terminal_actor terminal, detector_actor detector) = 0;
+  /// Follows a terminal: `exited` goes to `terminal` when the process ends, `listeners` to
+  /// `detector` after each change of the listening sockets that belong to it: by session, by
+  /// descent, or by `PREVIEWD_TERMINAL=id` in an environment.
+  virtual void
+  track(const std::string& id, int32_t pid, terminal_actor terminal, detector_actor detector) = 0;
 
   /// Stops following; no message about the terminal is sent afterwards, but the ones under way.
   virtual void untrack(const std::string& id) = 0;
@@ -35,20 +37,22 @@ class kernel_watch {
   /// Looks at once, and often for `detection.timeout` from now.
   virtual void scan(const std::string& id) = 0;
 
-  /// Watches a registered server's sockets and job, and looks at once whether they are still there. `gone` when the last
-  /// socket has left the kernel's table (once), `leader` when the leader of its job has ended (once; 0: not watched).
-  virtual void watch(const server_ref& ref, std::vector<listener_id> listeners, std::vector<int32_t> owners,
-    int32_t job_leader, preview_server_actor reply_to) = 0;
+  /// Watches a registered server's sockets and job, and looks at once whether they are still there.
+  /// `gone` when the last socket has left the kernel's table (once), `leader` when the leader of
+  /// its job has ended (once; 0: not watched).
+  virtual void watch(const server_ref& ref, std::vector<listener_id> listeners,
+    std::vector<int32_t> owners, int32_t job_leader, preview_server_actor reply_to) = 0;
 
   virtual void unwatch(const server_ref& ref) = 0;
 
   /// Asks the kernel now whether anybody listens on the server's sockets. Answers `confirm`.
   virtual void confirm(const server_ref& ref) = 0;
 
-  /// Ends all processes of the terminal and nobody else's: SIGHUP and SIGCONT to its foreground job and session, then SIGTERM
-  /// to every descendant and marked process, then SIGKILL. Answers `ended` to the terminal when none is left, also if the
-  /// terminal is not tracked any more.
-  virtual void end_processes(const std::string& id, int32_t session, kill_ladder pauses, terminal_actor reply_to) = 0;
+  /// Ends all processes of the terminal and nobody else's: SIGHUP and SIGCONT to its foreground job
+  /// and session, then SIGTERM to every descendant and marked process, then SIGKILL. Answers
+  /// `ended` to the terminal when none is left, also if the terminal is not tracked any more.
+  virtual void end_processes(
+    const std::string& id, int32_t session, kill_ladder pauses, terminal_actor reply_to) = 0;
 };
 
 }  // namespace previewd

@@ -10,7 +10,8 @@
 
 namespace previewd {
 
-/// Who saw that a server does not answer: decides the log line and the reason, never whether it is removed.
+/// Who saw that a server does not answer: decides the log line and the reason, never whether it is
+/// removed.
 enum class observer : uint8_t { kernel, proxy, websocket, probe };
 std::string_view to_string(observer value) noexcept;
 
@@ -29,7 +30,8 @@ struct listener_state {
 enum class probe_outcome : uint8_t { alive, refused, timed_out };
 std::string_view to_string(probe_outcome value) noexcept;
 
-/// One registered preview server: watches its sockets, its job and its probe, and tells the registry what follows.
+/// One registered preview server: watches its sockets, its job and its probe, and tells the
+/// registry what follows.
 using preview_server_actor = caf::typed_actor<
   // The last of its listening sockets has left the kernel's table. From the kernel watch.
   accepts<gone_atom>,
@@ -37,7 +39,8 @@ using preview_server_actor = caf::typed_actor<
   accepts<leader_atom, exit_status>,
   // The process group that has its terminal now, and the shell's own. From the registry.
   accepts<foreground_atom, int32_t, int32_t>,
-  // A connection was refused, or reset before the first byte. At most one a generation and observer from each I/O thread.
+  // A connection was refused, or reset before the first byte. At most one a generation and observer
+  // from each I/O thread.
   accepts<refused_atom, observer>,
   // The answer to kernel_watch::confirm. From the kernel watch.
   accepts<confirm_atom, listener_state>,
@@ -45,6 +48,8 @@ using preview_server_actor = caf::typed_actor<
   accepts<probe_atom, probe_outcome, uint64_t>,
   // A tunnel was opened. From the I/O thread that has it.
   accepts<tunnel_atom, connection_id>,
+  // The time in which a server that is down may come back is over. From itself.
+  accepts<tick_atom>,
   // It is no longer registered: close everything and end. From the registry.
   accepts<close_atom>>;
 
@@ -52,7 +57,8 @@ using preview_server_actor = caf::typed_actor<
 using health_probe_actor = caf::typed_actor<
   // Begin attempt `round`. From itself.
   accepts<probe_atom, uint64_t>,
-  // How attempt `round` went, and how long it took in microseconds. From an I/O thread, or from its own deadline.
+  // How attempt `round` went, and how long it took in microseconds. From an I/O thread, or from its
+  // own deadline.
   accepts<uint64_t, probe_outcome, uint64_t>>;
 
 }  // namespace previewd

@@ -3,7 +3,6 @@
 #include <caf/meta/type_name.hpp>
 #include <caf/optional.hpp>
 #include <caf/timespan.hpp>
-#include <caf/unit.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -67,29 +66,34 @@ struct stop_cause {
   }
 };
 
-/// The one serializer of every add and remove. Whatever names a generation that is not registered changes nothing.
+/// The one serializer of every add and remove. Whatever names a generation that is not registered
+/// changes nothing.
 using registry_actor = caf::typed_actor<
-  // Open a terminal; answers when its process runs. From the API, Socket.IO and embedding applications.
+  // Open a terminal; answers when its process runs. From the API, Socket.IO and embedding
+  // applications.
   answers<terminal_info, open_atom, terminal_request>,
-  // Close a terminal; answers once its servers are unregistered, while its processes are still being ended. From the same.
+  // Close a terminal; answers once its servers are unregistered, while its processes are still
+  // being ended. From the same.
   answers<terminal_info, close_atom, std::string>,
   answers<std::vector<terminal_info>, list_atom, terminal_atom, workspace_filter>,
   answers<terminal_info, lookup_atom, terminal_atom, std::string>,
   // Register a server. From a detector, the API and embedding applications.
   answers<server_ref, add_atom, server_description>,
-  // Remove the server with this generation; answers with its record once no I/O thread can reach it, or with `server_gone`.
-  // From the API and embedding applications.
+  // Remove the server with this generation; answers with its record once no I/O thread can reach
+  // it, or with `server_gone`. From the API and embedding applications.
   answers<stop_record, remove_atom, uint64_t>,
   answers<std::vector<server_info>, list_atom, server_atom, workspace_filter>,
   answers<server_info, lookup_atom, server_atom, uint64_t>,
   // How the server with this generation ended, if that is still known.
   answers<stop_record, lookup_atom, stopped_atom, uint64_t>,
-  // The state of one workspace; waits until a server is ready, at most for the timespan (0: does not wait).
+  // The state of one workspace; waits until a server is ready, at most for the timespan (0: does
+  // not wait).
   answers<workspace_status, status_atom, workspace_key, caf::timespan>,
   // All of one project, for clients that then follow the events.
   answers<project_snapshot, snapshot_atom, std::string>,
-  // Remove everything with reason `shutdown` and end all terminals; answers when nothing is left. From the service.
-  answers<caf::unit_t, shutdown_atom>,
+  // Remove everything with reason `shutdown` and end all terminals; answers when nothing is left,
+  // with the number of servers that were removed. From the service.
+  answers<uint64_t, shutdown_atom>,
 
   // A terminal's process runs. From the terminal.
   accepts<opened_atom, std::string, int32_t>,

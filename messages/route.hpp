@@ -11,8 +11,8 @@
 
 namespace previewd {
 
-/// `up`: requests go to it. `held`: starting or restarting; requests wait up to `proxy.hold`. `suspended`: nothing is sent,
-/// what is open stays open.
+/// `up`: requests go to it. `held`: starting or restarting; requests wait up to `proxy.hold`.
+/// `suspended`: nothing is sent, what is open stays open.
 enum class route_state : uint8_t { up, held, suspended };
 std::string_view to_string(route_state value) noexcept;
 
@@ -27,12 +27,14 @@ struct route {
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, route& x) {
-    return f(caf::meta::type_name("route"), x.ref, x.upstream, x.prefix, x.state, x.primary, x.server);
+    return f(
+      caf::meta::type_name("route"), x.ref, x.upstream, x.prefix, x.state, x.primary, x.server);
   }
 };
 
-/// All that the I/O threads know of one workspace. Published whole at every change; a thread keeps the highest revision.
-/// A server that is absent, or not `up` or `suspended`, may not be reached any more: a thread that applies the routes closes what it has open to it.
+/// All that the I/O threads know of one workspace. Published whole at every change; a thread keeps
+/// the highest revision. A server that is absent, or not `up` or `suspended`, may not be reached
+/// any more: a thread that applies the routes closes what it has open to it.
 struct workspace_routes {
   workspace_key key;
   uint64_t revision = 0;
@@ -42,7 +44,8 @@ struct workspace_routes {
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, workspace_routes& x) {
-    return f(caf::meta::type_name("workspace_routes"), x.key, x.revision, x.label, x.routes, x.last_stop);
+    return f(
+      caf::meta::type_name("workspace_routes"), x.key, x.revision, x.label, x.routes, x.last_stop);
   }
 };
 

@@ -14,8 +14,9 @@ std::string to_rfc3339(wall_time time) {
   std::tm parts{};
   gmtime_r(&seconds_since_epoch, &parts);
   std::array<char, 64> text{};
-  const int n = std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", parts.tm_year + 1900,
-    parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, ms);
+  const int n = std::snprintf(text.data(), text.size(), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ",
+    parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min,
+    parts.tm_sec, ms);
   return {text.data(), static_cast<std::size_t>(n)};
 }
 

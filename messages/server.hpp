@@ -12,14 +12,15 @@
 
 namespace previewd {
 
-/// Wall-clock time as it is shown outside (RFC 3339, UTC, milliseconds). Never used to measure a duration.
+/// Wall-clock time as it is shown outside (RFC 3339, UTC, milliseconds). Never used to measure a
+/// duration.
 using wall_time = std::chrono::system_clock::time_point;
 
 /// `2026-01-01T00:00:00.000Z` (RFC 3339).
 std::string to_rfc3339(wall_time time);
 
-/// One registration of one preview server. The generation is given by the registry and grows for ever, so that a removal which
-/// names an older registration changes nothing.
+/// One registration of one preview server. The generation is given by the registry and grows for
+/// ever, so that a removal which names an older registration changes nothing.
 struct server_ref {
   workspace_key key;
   uint64_t generation = 0;
@@ -37,8 +38,9 @@ struct server_ref {
 enum class scheme : uint8_t { http, https };
 std::string_view to_string(scheme value) noexcept;
 
-/// Where a dev server listens: the socket's own address, never a name. An unspecified address (`0.0.0.0`, `::`) is stored as the
-/// loopback address of the same family, since that is what one connects to.
+/// Where a dev server listens: the socket's own address, never a name. An unspecified address
+/// (`0.0.0.0`, `::`) is stored as the loopback address of the same family, since that is what one
+/// connects to.
 struct endpoint {
   std::string address;  // numeric, "127.0.0.1" or "::1"
   uint16_t port = 0;
@@ -53,12 +55,14 @@ struct endpoint {
   }
 };
 
-/// How the path prefix `/preview/p/u` travels upstream: left out, or as it came (the dev server was told its base).
+/// How the path prefix `/preview/p/u` travels upstream: left out, or as it came (the dev server was
+/// told its base).
 enum class prefix_mode : uint8_t { stripped, kept };
 std::string_view to_string(prefix_mode value) noexcept;
 
-/// `starting`: listens, has not answered yet. `restarting`: its socket is gone, its job lives on. `suspended`: stopped (state T).
-/// `unreachable`: listens, but does not accept connections. Only `ready` is available.
+/// `starting`: listens, has not answered yet. `restarting`: its socket is gone, its job lives on.
+/// `suspended`: stopped (state T). `unreachable`: listens, but does not accept connections. Only
+/// `ready` is available.
 enum class server_state : uint8_t { starting, ready, restarting, suspended, unreachable };
 std::string_view to_string(server_state value) noexcept;
 
@@ -77,10 +81,12 @@ enum class stop_reason : uint8_t {
 };
 std::string_view to_string(stop_reason value) noexcept;
 
-/// The sentence people know: "Dev server has stopped", or "Terminal closed, dev server stopped" for `terminal_closed`.
+/// The sentence people know: "Dev server has stopped", or "Terminal closed, dev server stopped" for
+/// `terminal_closed`.
 std::string_view stop_message(stop_reason value) noexcept;
 
-/// How a process ended: an exit code, or the name of the signal that ended it; neither when it is not known (not our child).
+/// How a process ended: an exit code, or the name of the signal that ended it; neither when it is
+/// not known (not our child).
 struct exit_status {
   caf::optional<int> code;
   std::string signal;  // "SIGKILL"; empty: none
@@ -94,7 +100,8 @@ struct exit_status {
   }
 };
 
-/// A listening socket as the kernel names it. `inode` is unique among living sockets of the network namespace.
+/// A listening socket as the kernel names it. `inode` is unique among living sockets of the network
+/// namespace.
 struct listener_id {
   uint64_t inode = 0;
   uint16_t port = 0;
@@ -128,8 +135,9 @@ struct server_description {
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, server_description& x) {
-    return f(caf::meta::type_name("server_description"), x.key, x.terminal_id, x.upstream, x.type, x.prefix, x.pid,
-      x.job_leader, x.command, x.listeners, x.answers, x.serves_page, x.printed, x.foreground);
+    return f(caf::meta::type_name("server_description"), x.key, x.terminal_id, x.upstream, x.type,
+      x.prefix, x.pid, x.job_leader, x.command, x.listeners, x.answers, x.serves_page, x.printed,
+      x.foreground);
   }
 };
 
@@ -164,8 +172,9 @@ struct server_info {
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, server_info& x) {
-    return f(caf::meta::type_name("server_info"), x.ref, x.terminal_id, x.upstream, x.type, x.prefix, x.pid, x.command,
-      x.state, x.primary, x.previous_generation, x.started_at, x.health, x.tunnels, x.label);
+    return f(caf::meta::type_name("server_info"), x.ref, x.terminal_id, x.upstream, x.type,
+      x.prefix, x.pid, x.command, x.state, x.primary, x.previous_generation, x.started_at, x.health,
+      x.tunnels, x.label);
   }
 };
 
@@ -181,7 +190,8 @@ struct stop_record {
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, stop_record& x) {
-    return f(caf::meta::type_name("stop_record"), x.ref, x.terminal_id, x.port, x.reason, x.exit, x.sequence, x.at);
+    return f(caf::meta::type_name("stop_record"), x.ref, x.terminal_id, x.port, x.reason, x.exit,
+      x.sequence, x.at);
   }
 };
 

@@ -46,8 +46,9 @@ struct terminal_request {
 enum class terminal_state : uint8_t { running, closing, exited };
 std::string_view to_string(terminal_state value) noexcept;
 
-/// A terminal as the registry knows it. What changes with every byte (sequence, attached clients, the size in force, the
-/// foreground job) is known by its I/O thread and added when it is shown (net/terminal/terminal_directory.hpp).
+/// A terminal as the registry knows it. What changes with every byte (sequence, attached clients,
+/// the size in force, the foreground job) is known by its I/O thread and added when it is shown
+/// (net/terminal/terminal_directory.hpp).
 struct terminal_info {
   std::string id;
   workspace_key key;
@@ -61,8 +62,8 @@ struct terminal_info {
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, terminal_info& x) {
-    return f(caf::meta::type_name("terminal_info"), x.id, x.key, x.pid, x.command, x.cwd, x.size, x.state, x.exit,
-      x.created_at);
+    return f(caf::meta::type_name("terminal_info"), x.id, x.key, x.pid, x.command, x.cwd, x.size,
+      x.state, x.exit, x.created_at);
   }
 };
 
@@ -79,14 +80,15 @@ struct terminal_spec {
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, terminal_spec& x) {
-    return f(caf::meta::type_name("terminal_spec"), x.id, x.key, x.size, x.cwd, x.argv, x.login_shell, x.env,
-      x.scrollback_bytes);
+    return f(caf::meta::type_name("terminal_spec"), x.id, x.key, x.size, x.cwd, x.argv,
+      x.login_shell, x.env, x.scrollback_bytes);
   }
 };
 
 /// One terminal: its PTY, its shell and everything started in it.
 using terminal_actor = caf::typed_actor<
-  // The PTY is open and its process runs with this pid, which also names its session. From an I/O thread.
+  // The PTY is open and its process runs with this pid, which also names its session. From an I/O
+  // thread.
   accepts<opened_atom, int32_t>,
   // The PTY or the process could not be had. From an I/O thread.
   accepts<failed_atom, caf::error>,

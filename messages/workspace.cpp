@@ -8,16 +8,19 @@ namespace previewd {
 namespace {
 
 constexpr std::size_t longest_name = 64;
-constexpr std::size_t longest_dns_label = 63;  // RFC 1035, section 2.3.4
+constexpr std::size_t longest_dns_label = 63;   // RFC 1035, section 2.3.4
 constexpr std::size_t longest_port_prefix = 7;  // "65535--"
 
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char lower(char c) noexcept {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
 bool is_alphanumeric(char c) noexcept {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-// Letters, digits and single inner hyphens: what may stand in a label without being mistaken for the separator.
+// Letters, digits and single inner hyphens: what may stand in a label without being mistaken for
+// the separator.
 bool is_plain(std::string_view name) noexcept {
   if (name.empty() || name.front() == '-' || name.back() == '-') return false;
   for (std::size_t i = 0; i < name.size(); ++i) {
@@ -30,7 +33,8 @@ bool is_number(std::string_view name) noexcept {
   return name.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-// FNV-1a; the label only has to be short and stable, whoever takes one on purpose gets another by `hashed_origin_label`.
+// FNV-1a; the label only has to be short and stable, whoever takes one on purpose gets another by
+// `hashed_origin_label`.
 uint64_t hash_of(const workspace_key& key) noexcept {
   uint64_t hash = 14695981039346656037ULL;
   const auto add = [&](std::string_view text) {
@@ -44,18 +48,25 @@ uint64_t hash_of(const workspace_key& key) noexcept {
 
 }  // namespace
 
-std::string server_key(const workspace_key& key) { return key.project + "_" + key.user; }
+std::string server_key(const workspace_key& key) {
+  return key.project + "_" + key.user;
+}
 
 bool valid_name(std::string_view name) noexcept {
   if (name.empty() || name.size() > longest_name || name == "." || name == "..") return false;
   for (char c : name)
-    if (!is_alphanumeric(c) && std::string_view{"._~@+-"}.find(c) == std::string_view::npos) return false;
+    if (!is_alphanumeric(c) && std::string_view{"._~@+-"}.find(c) == std::string_view::npos)
+      return false;
   return true;
 }
 
-bool valid(const workspace_key& key) noexcept { return valid_name(key.project) && valid_name(key.user); }
+bool valid(const workspace_key& key) noexcept {
+  return valid_name(key.project) && valid_name(key.user);
+}
 
-std::string preview_path(const workspace_key& key) { return "/preview/" + key.project + "/" + key.user; }
+std::string preview_path(const workspace_key& key) {
+  return "/preview/" + key.project + "/" + key.user;
+}
 
 std::string plain_origin_label(const workspace_key& key) {
   // A project that is a number would read as the port of a further server.

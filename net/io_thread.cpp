@@ -8,7 +8,9 @@ namespace previewd::net {
 
 io_thread::io_thread(uint32_t index) : index_{index} {}
 
-io_thread::~io_thread() { stop(); }
+io_thread::~io_thread() {
+  stop();
+}
 
 void io_thread::start(const char* name) {
   // A new thread inherits the mask: signals are for the main thread, which waits for them.

@@ -16,6 +16,8 @@
 
 namespace previewd::net::http {
 
+struct preview_target;
+
 /// The client's side of a connection: TCP or a UNIX socket.
 using client_socket = asio::generic::stream_protocol::socket;
 
@@ -25,7 +27,8 @@ struct field {
   std::string_view value;  // without the white space around it
 };
 
-/// The head of a request (RFC 9112, sections 3 and 5). The views live as long as the exchange or connection that has it.
+/// The head of a request (RFC 9112, sections 3 and 5). The views live as long as the exchange or
+/// connection that has it.
 struct request_head {
   std::string_view method;
   std::string_view target;  // byte for byte
@@ -44,12 +47,14 @@ struct request_head {
   std::string_view operator[](std::string_view name) const noexcept;
 };
 
-/// An answer of previewd itself. `Date`, `Server`, `Content-Length` and `Connection` are added when it is written.
+/// An answer of previewd itself. `Date`, `Server`, `Content-Length` and `Connection` are added when
+/// it is written.
 struct response {
   unsigned status = 200;
   std::string content_type;  // empty: no such field
   std::string body;
-  std::shared_ptr<const std::string> shared_body;  // instead of `body`: what many get without a copy
+  std::shared_ptr<const std::string>
+    shared_body;  // instead of `body`: what many get without a copy
   std::vector<std::pair<std::string, std::string>> fields;
   bool close = false;  // end the connection after it
 };
@@ -67,15 +72,21 @@ struct released_connection {
   std::string unread;  // what came after it
 };
 
-/// One request that previewd answers itself. Made by the connection, given to the service's handler, and kept by whoever owes
-/// the answer. All calls on the connection's I/O thread. Outlives its connection harmlessly: once the client is gone every call
-/// does nothing. Dropping the last pointer without an answer answers 500.
+/// One request that previewd answers itself. Made by the connection, given to the service's
+/// handler, and kept by whoever owes the answer. All calls on the connection's I/O thread. Outlives
+/// its connection harmlessly: once the client is gone every call does nothing. Dropping the last
+/// pointer without an answer answers 500.
 class exchange {
- public:
+public:
   virtual ~exchange() = default;
 
   virtual const request_head& head() const = 0;
   virtual io_thread& thread() const = 0;
+
+  /// The preview whose address the request came to: set for its iframe page and for what lies under
+  /// its `/.previewd/`, which the service answers; null for all else. Lives as long as the
+  /// exchange.
+  virtual const preview_target* preview() const { return nullptr; }
 
   /// The client's address for logs and limits, without its port: "127.0.0.1", "::1", "unix".
   virtual const std::string& client_address() const = 0;
@@ -83,35 +94,39 @@ class exchange {
   /// `http` or `https`: by what the client reached us.
   virtual std::string_view scheme() const = 0;
 
-  /// Reads the whole body, then calls `done` once. More than `limit` bytes: answers 413 itself and never calls `done`; so does a
-  /// client that goes away or breaks the framing.
+  /// Reads the whole body, then calls `done` once. More than `limit` bytes: answers 413 itself and
+  /// never calls `done`; so does a client that goes away or breaks the framing.
   virtual void read_body(std::size_t limit, std::function<void(std::string body)> done) = 0;
 
-  /// Answers. The first answer counts, later ones do nothing. A body that has not been read is discarded or ends the
-  /// connection.
+  /// Answers. The first answer counts, later ones do nothing. A body that has not been read is
+  /// discarded or ends the connection.
   virtual void respond(response answer) = 0;
 
   /// Begins an answer without a known length (SSE). Then `write`, as often as wanted, and `finish`.
   virtual void start_stream(response head) = 0;
-  /// Queues bytes; a reader that falls more than `limit` bytes behind is disconnected. Returns false once the client is gone.
+  /// Queues bytes; a reader that falls more than `limit` bytes behind is disconnected. Returns
+  /// false once the client is gone.
   virtual bool write(std::shared_ptr<const std::string> bytes, std::size_t limit) = 0;
   virtual void finish() = 0;
 
-  /// Called once if the client goes away before the answer is complete. May be set anew; null clears it.
+  /// Called once if the client goes away before the answer is complete. May be set anew; null
+  /// clears it.
   virtual void on_gone(std::function<void()> gone) = 0;
   virtual bool gone() const = 0;
 
-  /// Takes the connection out of HTTP. Only for an upgrade request that has not been answered; nothing if the client is gone.
+  /// Takes the connection out of HTTP. Only for an upgrade request that has not been answered;
+  /// nothing if the client is gone.
   virtual std::optional<released_connection> release() = 0;
 
-  /// Hands the whole connection, with this request unanswered, to another I/O thread, where it is read and routed again. This
-  /// exchange is dead afterwards.
+  /// Hands the whole connection, with this request unanswered, to another I/O thread, where it is
+  /// read and routed again. This exchange is dead afterwards.
   virtual void move_to(io_thread& other) = 0;
 };
 
 using exchange_ptr = std::shared_ptr<exchange>;
 
-/// Answers the requests that are not for a preview: API, Socket.IO, pages. Runs on the connection's I/O thread.
+/// Answers the requests that are not for a preview: API, Socket.IO, pages. Runs on the connection's
+/// I/O thread.
 using service_handler = std::function<void(exchange_ptr)>;
 
 }  // namespace previewd::net::http

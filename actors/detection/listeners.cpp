@@ -1,0 +1,74 @@
+#include "previewd/actors/detection/listeners.hpp"
+
+#include <algorithm>
+
+namespace previewd::actors {
+
+namespace {
+
+// The inspector of node and of everything built on it: speaks HTTP, and is never a preview.
+constexpr uint16_t node_inspector_port = 9229;
+
+bool any_survives(const std::vector<listener_fact>& before, const std::vector<listener_fact>& now) {
+  return std::any_of(before.begin(), before.end(), [&](const listener_fact& old) {
+    return std::any_of(
+      now.begin(), now.end(), [&](const listener_fact& fact) { return fact.id == old.id; });
+  });
+}
+
+}  // namespace
+
+std::string connect_address(const std::string& bound) {
+  if (bound == "0.0.0.0") return "127.0.0.1";
+  if (bound == "::") return "::1";
+  return bound;
+}
+
+void listener_book::update(const std::vector<listener_fact>& facts, time_point now) {
+  std::map<uint16_t, std::vector<listener_fact>> by_port;
+  for (const listener_fact& fact : facts) by_port[fact.id.port].push_back(fact);
+  std::erase_if(ports_, [&](const auto& item) { return !by_port.contains(item.first); });
+  for (auto& [port, sockets] : by_port) {
+    candidate& known = ports_[port];
+    if (known.sockets.empty() || !any_survives(known.sockets, sockets)) {
+      known = candidate{};
+      known.first_seen = now;
+      known.next_look = now + settle_;
+      known.ignored = port == node_inspector_port;
+    }
+    known.sockets = std::move(sockets);
+  }
+}
+
+std::vector<uint16_t> listener_book::due(time_point now) {
+  std::vector<uint16_t> result;
+  for (auto& [port, known] : ports_) {
+    if (known.ignored || known.answered || known.next_look > now) continue;
+    known.look = next_look_++;
+    known.next_look = time_point::max();
+    result.push_back(port);
+  }
+  return result;
+}
+
+caf::optional<listener_book::time_point> listener_book::next_due() const {
+  caf::optional<time_point> result;
+  for (const auto& [port, known] : ports_) {
+    if (known.ignored || known.answered || known.next_look == time_point::max()) continue;
+    if (!result || known.next_look < *result) result = known.next_look;
+  }
+  return result;
+}
+
+listener_book::candidate* listener_book::find(uint16_t port) {
+  const auto it = ports_.find(port);
+  return it == ports_.end() ? nullptr : &it->second;
+}
+
+listener_book::candidate* listener_book::find_look(uint64_t token) {
+  for (auto& [port, known] : ports_)
+    if (known.look == token && token != 0) return &known;
+  return nullptr;
+}
+
+}  // namespace previewd::actors

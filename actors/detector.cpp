@@ -1,0 +1,192 @@
+#include "previewd/actors/detector.hpp"
+
+#include <algorithm>
+#include <caf/actor_cast.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <set>
+#include <utility>
+
+#include "previewd/actors/detection/listeners.hpp"
+#include "previewd/messages/data_plane.hpp"
+#include "previewd/messages/error.hpp"
+#include "previewd/support/log.hpp"
+
+namespace previewd::actors {
+
+namespace {
+
+// What a terminal may print is without bound; what is remembered of it is not.
+constexpr std::size_t most_printed_ports = 64;
+constexpr std::chrono::seconds registry_answers_within{10};
+
+}  // namespace
+
+/// The decisions of one detector; the behaviour below only hands messages to it.
+class terminal_watcher {
+public:
+  using self_pointer = detector_actor::stateful_pointer<detector_state>;
+
+  terminal_watcher(self_pointer self, std::string terminal_id, workspace_key key,
+    detection_settings settings, registry_actor registry, actor_ports ports)
+      : self_{self},
+        terminal_id_{std::move(terminal_id)},
+        key_{std::move(key)},
+        settings_{settings},
+        registry_{std::move(registry)},
+        ports_{ports},
+        book_{settings.settle} {}
+
+  void output(const std::vector<url_hint>& hints) {
+    for (const url_hint& hint : hints) {
+      if (printed_.size() < most_printed_ports) printed_.insert(hint.port);
+      // The address may be printed after the first look: the rank of a registered server follows.
+      if (auto* known = book_.find(hint.port); known != nullptr && known->registered)
+        update(*known);
+    }
+    ports_.kernel->scan(terminal_id_);
+  }
+
+  void foreground_changed(int32_t group) {
+    foreground_ = group;
+    ports_.kernel->scan(terminal_id_);
+  }
+
+  void listeners(const std::vector<listener_fact>& facts) {
+    book_.update(facts, now());
+    look();
+  }
+
+  void look() {
+    for (const uint16_t port : book_.due(now())) {
+      const listener_book::candidate& known = *book_.find(port);
+      ports_.io->identify(upstream_of(known), key_, settings_.timeout, known.look, me());
+    }
+    if (const auto next = book_.next_due()) {
+      // One timer at a time: an earlier one looks at the book again and sets the next.
+      if (timer_ > now() && timer_ <= *next) return;
+      timer_ = *next;
+      self_->delayed_send(
+        self_, std::max<caf::timespan>(*next - now(), std::chrono::milliseconds{1}), scan_atom_v);
+    }
+  }
+
+  void identified(uint64_t token, const identity& what) {
+    listener_book::candidate* known = book_.find_look(token);
+    if (known == nullptr) return;  // its sockets are gone, or it was looked at anew
+    switch (what.outcome) {
+      case identity::verdict::refused:
+        // A port check closes its socket again at once; a real server that refuses is busy, and
+        // looked at again.
+        if (++known->refusals < settings_.refusals) {
+          known->next_look = now() + settings_.retry;
+        } else {
+          known->ignored = true;
+        }
+        break;
+      case identity::verdict::not_http:
+        known->ignored = true;
+        break;
+      case identity::verdict::silent:
+        known->seen = what;
+        update(*known);
+        break;
+      case identity::verdict::http:
+        known->refusals = 0;
+        // 5xx: it is there and not ready. After the time-out it counts as one that always answers
+        // so.
+        known->answered = what.status < 500 || now() - known->first_seen > settings_.timeout;
+        if (!known->answered) known->next_look = now() + settings_.retry;
+        known->seen = what;
+        update(*known);
+        break;
+    }
+    look();
+  }
+
+private:
+  std::chrono::steady_clock::time_point now() const { return self_->clock().now(); }
+  detector_actor me() const { return caf::actor_cast<detector_actor>(self_); }
+
+  static endpoint upstream_of(const listener_book::candidate& known) {
+    const listener_fact& first = known.sockets.front();
+    return {connect_address(first.address), first.id.port, scheme::http};
+  }
+
+  server_description describe(const listener_book::candidate& known) const {
+    const listener_fact& first = known.sockets.front();
+    server_description result;
+    result.type = known.seen.type;
+    result.prefix = known.seen.prefix;
+    result.answers = known.answered;
+    result.serves_page = known.answered && known.seen.html && known.seen.status < 400;
+    result.key = key_;
+    result.terminal_id = terminal_id_;
+    result.upstream = upstream_of(known);
+    result.pid = first.owners.empty() ? 0 : first.owners.front();
+    result.job_leader = first.job_leader;
+    result.command = first.command;
+    for (const listener_fact& socket : known.sockets) result.listeners.push_back(socket.id);
+    result.printed = printed_.contains(first.id.port);
+    result.foreground = first.job_leader != 0 && first.job_leader == foreground_;
+    return result;
+  }
+
+  /// Tells the registry what is known now: registers, or corrects what is registered.
+  void update(listener_book::candidate& known) {
+    if (known.registered) {
+      self_->send(registry_, identity_atom_v, *known.registered, describe(known));
+      return;
+    }
+    if (known.adding) return;  // its answer brings the newest
+    known.adding = true;
+    const uint16_t port = known.sockets.front().id.port;
+    const server_description sent = describe(known);
+    self_->request(registry_, caf::duration{registry_answers_within}, add_atom_v, sent)
+      .then(
+        [this, port, look = known.look, sent](const server_ref& ref) {
+          listener_book::candidate* still = book_.find(port);
+          if (still == nullptr || !still->adding) return;
+          still->adding = false;
+          still->registered = ref;
+          if (still->look != look || describe(*still).answers != sent.answers ||
+              describe(*still).printed != sent.printed)
+            update(*still);
+        },
+        [this, port](const caf::error& why) {
+          if (listener_book::candidate* still = book_.find(port)) {
+            still->adding = false;
+            still->ignored = true;
+          }
+          log::info("server_not_registered", "A dev server that was found could not be registered",
+            {{"key", server_key(key_)}, {"port", port}, {"code", to_code(code_of(why))}});
+        });
+  }
+
+  self_pointer self_;
+  std::string terminal_id_;
+  workspace_key key_;
+  detection_settings settings_;
+  registry_actor registry_;
+  actor_ports ports_;
+  listener_book book_;
+  std::set<uint16_t> printed_;
+  int32_t foreground_ = 0;
+  std::chrono::steady_clock::time_point timer_;
+};
+
+detector_actor::behavior_type detector(detector_actor::stateful_pointer<detector_state> self,
+  std::string terminal_id, workspace_key key, detection_settings settings, registry_actor registry,
+  actor_ports ports) {
+  const auto watcher = std::make_shared<terminal_watcher>(
+    self, std::move(terminal_id), std::move(key), settings, std::move(registry), ports);
+  self->state.watcher = watcher;
+  return {
+    [=](output_atom, const std::vector<url_hint>& hints) { watcher->output(hints); },
+    [=](foreground_atom, int32_t group, int32_t) { watcher->foreground_changed(group); },
+    [=](listeners_atom, const std::vector<listener_fact>& facts) { watcher->listeners(facts); },
+    [=](identity_atom, uint64_t token, const identity& what) { watcher->identified(token, what); },
+    [=](scan_atom) { watcher->look(); },
+  };
+}
+
+}  // namespace previewd::actors

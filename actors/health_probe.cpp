@@ -1,0 +1,47 @@
+#include "previewd/actors/health_probe.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include "previewd/messages/data_plane.hpp"
+
+namespace previewd::actors {
+
+namespace {
+
+caf::timespan spread(caf::timespan interval, uint64_t seed, uint64_t round) {
+  // A multiplicative hash is chance enough to keep probes apart, and the same in every run.
+  const uint64_t mixed = (seed * 0x9e3779b97f4a7c15ULL) ^ (round * 0xbf58476d1ce4e5b9ULL);
+  const auto tenth = interval.count() / 10;
+  return interval +
+         caf::timespan{
+           tenth == 0 ? 0 : static_cast<int64_t>((mixed >> 16) % static_cast<uint64_t>(tenth))};
+}
+
+}  // namespace
+
+health_probe_actor::behavior_type
+health_probe(health_probe_actor::stateful_pointer<health_probe_state> self, endpoint target,
+  probe_settings settings, uint64_t seed, preview_server_actor owner, data_plane* io) {
+  self->monitor(owner);
+  self->set_down_handler([self](caf::down_msg&) { self->quit(); });
+  self->delayed_send(self, spread(settings.interval, seed, 0), probe_atom_v, self->state.round);
+  return {
+    [=](probe_atom, uint64_t round) {
+      if (round != self->state.round) return;
+      io->probe(target, settings.timeout, round, caf::actor_cast<health_probe_actor>(self));
+      // A deadline of its own: an answer that gets lost is a time-out, not a stalled probe.
+      self->delayed_send(self, settings.timeout * 2, round, probe_outcome::timed_out, uint64_t{0});
+    },
+    [=](uint64_t round, probe_outcome outcome, uint64_t latency_us) {
+      if (round != self->state.round)
+        return;  // answer and deadline both arrive; the later one is stale
+      ++self->state.round;
+      self->send(owner, probe_atom_v, outcome, latency_us);
+      self->delayed_send(
+        self, spread(settings.interval, seed, round), probe_atom_v, self->state.round);
+    },
+  };
+}
+
+}  // namespace previewd::actors

@@ -1,0 +1,226 @@
+#include "previewd/actors/preview_server.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <utility>
+
+#include "previewd/actors/health_probe.hpp"
+#include "previewd/actors/ws_connection.hpp"
+#include "previewd/messages/data_plane.hpp"
+
+namespace previewd::actors {
+
+namespace {
+
+constexpr const char* suspended_hint =
+  "The dev server is stopped. Type fg in its terminal to let it run again; in the background, "
+  "start it with "
+  "< /dev/null so that it does not wait for the keyboard.";
+
+/// The decisions of one preview server; the behaviour below only hands messages to it.
+class watcher {
+public:
+  using self_pointer = preview_server_actor::stateful_pointer<preview_server_state>;
+
+  watcher(self_pointer self, server_ref ref, server_description description, caf::timespan hold,
+    registry_actor registry, actor_ports ports)
+      : self_{self},
+        ref_{std::move(ref)},
+        description_{std::move(description)},
+        hold_{hold},
+        registry_{std::move(registry)},
+        ports_{ports} {
+    state().was_foreground = description_.foreground;
+  }
+
+  void sockets_gone() {
+    if (state().down) return;
+    state().down = true;
+    self_->send(registry_, down_atom_v, ref_);
+    decide();
+    if (!state().ended) self_->delayed_send(self_, hold_, tick_atom_v);
+  }
+
+  void hold_over() {
+    const stop_reason reason =
+      state().seen_by == observer::kernel ? stop_reason::listener_closed : reason_seen();
+    end(reason, {});
+  }
+
+  void leader_ended(exit_status status) {
+    state().leader_gone = true;
+    state().leader_exit = std::move(status);
+    decide();
+  }
+
+  void foreground_changed(int32_t group, int32_t shell) {
+    preview_server_state& st = state();
+    st.foreground = group;
+    st.shell = shell;
+    if (!st.down && group == description_.job_leader) st.was_foreground = true;
+    decide();
+    // Ctrl+Z and fg both move the terminal: the kernel knows whether the job is stopped now.
+    if (!st.down) ask_the_kernel();
+  }
+
+  void refused(observer who) {
+    if (state().down || state().asking) return;
+    state().asking = who;
+    ask_the_kernel();
+  }
+
+  void kernel_said(const listener_state& what) {
+    preview_server_state& st = state();
+    if (st.down) return;
+    const caf::optional<observer> asked_by = std::exchange(st.asking, caf::none);
+    if (!what.listening) {
+      if (asked_by) st.seen_by = *asked_by;
+      sockets_gone();
+      return;
+    }
+    // It runs on while the shell has the terminal: a background job, whose restarts the prompt says
+    // nothing about.
+    if (!what.stopped && st.shell != 0 && st.foreground == st.shell) st.was_foreground = false;
+    if (what.stopped) {
+      show(server_state::suspended, suspended_hint);
+    } else if (st.shown == server_state::suspended) {
+      show(server_state::ready, {});
+    } else if (asked_by && *asked_by != observer::probe) {
+      // Somebody listens after all: the threads that took the route down put it up again.
+      self_->send(registry_, state_atom_v, ref_, st.shown, std::string{});
+    }
+  }
+
+  void probed(probe_outcome outcome, uint64_t latency_us, uint32_t failures) {
+    preview_server_state& st = state();
+    if (st.down) return;
+    st.health.checked_at = std::chrono::system_clock::now();
+    st.health.latency_us = latency_us;
+    st.health.failures = outcome == probe_outcome::alive ? 0 : st.health.failures + 1;
+    self_->send(registry_, health_atom_v, ref_, st.health);
+    if (outcome == probe_outcome::timed_out) {
+      if (++st.timeouts > failures && st.shown == server_state::ready)
+        show(server_state::unreachable, {});
+    } else {
+      st.timeouts = 0;
+      if (outcome == probe_outcome::alive && st.shown == server_state::unreachable)
+        show(server_state::ready, {});
+    }
+    // A stopped process accepts connections too, so the kernel is asked whatever the outcome.
+    if (!st.asking) {
+      if (outcome == probe_outcome::refused) st.asking = observer::probe;
+      ask_the_kernel();
+    }
+  }
+
+  void tunnel_opened(connection_id id) {
+    const auto connection = self_->spawn<caf::monitored>(
+      ws_connection, id, caf::actor_cast<caf::actor>(self_), ports_.io);
+    state().connections.insert(caf::actor_cast<caf::actor_addr>(connection));
+    tell_tunnels();
+  }
+
+  void child_ended(const caf::down_msg& down) {
+    if (state().connections.erase(down.source) != 0) {
+      tell_tunnels();
+    } else {
+      // The registry, or the probe: without either there is nothing left to do right.
+      self_->quit(down.reason ? down.reason : caf::error{caf::exit_reason::unhandled_exception});
+    }
+  }
+
+private:
+  /// Whether anybody listens, and whether it is stopped. One that was registered by hand has no
+  /// sockets we know: what was seen of it has to do.
+  void ask_the_kernel() {
+    if (!description_.listeners.empty()) {
+      ports_.kernel->confirm(ref_);
+    } else {
+      kernel_said({.listening = !state().asking, .stopped = false, .owners_alive = true});
+    }
+  }
+
+  preview_server_state& state() { return self_->state; }
+
+  stop_reason reason_seen() {
+    switch (state().seen_by) {
+      case observer::kernel:
+        return stop_reason::process_exited;
+      case observer::proxy:
+      case observer::websocket:
+        return stop_reason::refused;
+      case observer::probe:
+        return stop_reason::probe_failed;
+    }
+    return stop_reason::process_exited;
+  }
+
+  /// Down, and the job is over: gone for good. Otherwise it may be restarting, until the hold ends.
+  void decide() {
+    preview_server_state& st = state();
+    if (!st.down || st.ended) return;
+    // A command that is the terminal's own process has no shell to go back to.
+    const bool under_a_shell = description_.job_leader != 0 && description_.job_leader != st.shell;
+    const bool shell_is_back =
+      under_a_shell && st.was_foreground && st.shell != 0 && st.foreground == st.shell;
+    if (st.leader_gone || shell_is_back) end(reason_seen(), st.leader_exit);
+  }
+
+  void end(stop_reason reason, exit_status status) {
+    if (std::exchange(state().ended, true)) return;
+    self_->send(
+      registry_, stopped_atom_v, ref_, stop_cause{reason, state().seen_by, std::move(status)});
+  }
+
+  void show(server_state what, std::string hint) {
+    if (state().shown == what) return;
+    state().shown = what;
+    self_->send(registry_, state_atom_v, ref_, what, std::move(hint));
+  }
+
+  void tell_tunnels() {
+    self_->send(registry_, tunnel_atom_v, ref_, static_cast<uint64_t>(state().connections.size()));
+  }
+
+  self_pointer self_;
+  server_ref ref_;
+  server_description description_;
+  caf::timespan hold_;
+  registry_actor registry_;
+  actor_ports ports_;
+};
+
+}  // namespace
+
+preview_server_actor::behavior_type
+preview_server(preview_server_actor::stateful_pointer<preview_server_state> self, server_ref ref,
+  server_description description, caf::timespan hold, probe_settings probe, registry_actor registry,
+  actor_ports ports) {
+  const auto me = caf::actor_cast<preview_server_actor>(self);
+  self->monitor(registry);
+  self->spawn<caf::monitored>(
+    health_probe, description.upstream, probe, ref.generation, me, ports.io);
+  // Also what is gone already is said by `watch`: nothing can fall between being found and being
+  // watched.
+  if (!description.listeners.empty())
+    ports.kernel->watch(ref, description.listeners, {description.pid}, description.job_leader, me);
+  const auto w = std::make_shared<watcher>(self, ref, description, hold, registry, ports);
+  self->set_down_handler([w](caf::down_msg& down) { w->child_ended(down); });
+  // Runs whatever ends the actor. The probe and the tunnels' actors watch us and end by themselves.
+  self->attach_functor([ref, ports](const caf::error&) { ports.kernel->unwatch(ref); });
+  return {
+    [=](gone_atom) { w->sockets_gone(); },
+    [=](leader_atom, exit_status& status) { w->leader_ended(std::move(status)); },
+    [=](foreground_atom, int32_t group, int32_t shell) { w->foreground_changed(group, shell); },
+    [=](refused_atom, observer who) { w->refused(who); },
+    [=](confirm_atom, const listener_state& what) { w->kernel_said(what); },
+    [=](probe_atom, probe_outcome outcome, uint64_t latency_us) {
+      w->probed(outcome, latency_us, probe.failures);
+    },
+    [=](tunnel_atom, connection_id id) { w->tunnel_opened(id); },
+    [=](tick_atom) { w->hold_over(); },
+    [=](close_atom) { self->quit(); },
+  };
+}
+
+}  // namespace previewd::actors

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <caf/actor_addr.hpp>
+#include <caf/optional.hpp>
+#include <set>
+
+#include "previewd/actors/settings.hpp"
+#include "previewd/messages/registry.hpp"
+
+namespace previewd::actors {
+
+struct preview_server_state {
+  static inline const char* name = "preview_server";
+  preview_server_state() = default;
+
+  bool down = false;         // its sockets are gone
+  bool leader_gone = false;  // the leader of its job has ended
+  bool ended = false;        // the registry has been told that it is gone for good
+  exit_status leader_exit;
+  observer seen_by = observer::kernel;  // who saw it first that it does not answer
+  caf::optional<observer> asking;       // on whose behalf the kernel is being asked
+  bool was_foreground = false;          // its job had the terminal while it listened
+  int32_t foreground = 0;               // the process group that has the terminal
+  int32_t shell = 0;
+  server_state shown = server_state::ready;  // suspended, unreachable, or ready: nothing is wrong
+  uint32_t timeouts = 0;                     // in a row
+  server_health health;
+  std::set<caf::actor_addr> connections;  // one per tunnel
+};
+
+/// One registered server: decides from what the kernel, the proxy, the probe and the terminal say
+/// whether it is down, and whether that is a restart or the end. Owns its health probe and the
+/// actors of its tunnels.
+preview_server_actor::behavior_type
+preview_server(preview_server_actor::stateful_pointer<preview_server_state> self, server_ref ref,
+  server_description description, caf::timespan hold, probe_settings probe, registry_actor registry,
+  actor_ports ports);
+
+}  // namespace previewd::actors

@@ -1,0 +1,793 @@
+#include "previewd/actors/registry.hpp"
+
+#include <algorithm>
+#include <caf/actor_cast.hpp>
+#include <caf/send.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <caf/typed_response_promise.hpp>
+#include <deque>
+#include <list>
+#include <map>
+#include <unordered_map>
+#include <utility>
+
+#include "previewd/actors/preview_server.hpp"
+#include "previewd/actors/server_table.hpp"
+#include "previewd/actors/terminal.hpp"
+#include "previewd/messages/data_plane.hpp"
+#include "previewd/messages/error.hpp"
+#include "previewd/support/log.hpp"
+
+namespace previewd::actors {
+
+namespace {
+
+constexpr uint16_t largest_terminal_side = 1000;
+
+caf::error no_terminal(const std::string& id) {
+  return make_error(errc::terminal_not_found, "No terminal has the id " + id + ".");
+}
+
+}  // namespace
+
+/// The registry's decisions and their effects; the behaviour below only hands messages to it.
+class registrar {
+public:
+  using self_pointer = registry_actor::stateful_pointer<registry_state>;
+
+  registrar(
+    self_pointer self, registry_settings settings, event_bus_actor events, actor_ports ports)
+      : self_{self},
+        settings_{std::move(settings)},
+        events_{std::move(events)},
+        ports_{ports},
+        table_{settings_.first_number},
+        sequence_{settings_.first_number} {}
+
+  // -- terminals
+  // ----------------------------------------------------------------------------------------------------------
+
+  caf::result<terminal_info> open(terminal_request request) {
+    if (shutting_down_) return make_error(errc::shutting_down, "The service is ending.");
+    if (!valid(request.key))
+      return make_error(errc::invalid_name,
+        "A project and a user have 1 to 64 characters of A-Z a-z 0-9 . _ ~ @ + -.");
+    const auto fits = [](uint16_t side) { return side >= 1 && side <= largest_terminal_side; };
+    if (!fits(request.size.columns))
+      return make_error(errc::invalid_field, "cols must be 1 to 1000.");
+    if (!fits(request.size.rows)) return make_error(errc::invalid_field, "rows must be 1 to 1000.");
+    if (!request.cwd.empty() && request.cwd.front() != '/')
+      return make_error(errc::invalid_field, "cwd must be an absolute path.");
+    if (caf::error over = make_room_for(request.key.user)) return over;
+
+    terminal_order order{settings_.new_terminal_id(), std::move(request), {}};
+    order.label = table_.know(order.request.key);
+    // A preview address of this workspace is known from now on, also before there is a server.
+    ports_.io->publish(table_.next_routes(order.request.key), registry_actor{});
+    terminal_entry& entry = terminals_[order.id];
+    entry.info.id = order.id;
+    entry.info.key = order.request.key;
+    entry.info.size = order.request.size;
+    const terminal_spec spec = spec_of(order, settings_.terminal);
+    entry.info.cwd = spec.cwd;
+    entry.info.command = spec.argv.front();
+    for (std::size_t i = 1; i < spec.argv.size(); ++i) entry.info.command += " " + spec.argv[i];
+    entry.info.created_at = settings_.now();
+    entry.opening = self_->make_response_promise<terminal_info>();
+    const std::string id = order.id;
+    entry.actor = self_->spawn<caf::monitored>(terminal, std::move(order), settings_.terminal,
+      settings_.detection, caf::actor_cast<registry_actor>(self_), ports_);
+    owners_[caf::actor_cast<caf::actor_addr>(entry.actor)] = id;
+    return entry.opening;
+  }
+
+  void terminal_opened(const std::string& id, int32_t pid) {
+    terminal_entry* entry = find_terminal(id);
+    if (entry == nullptr) return;
+    entry->info.pid = pid;
+    entry->running = true;
+    log::info("terminal_opened", "Terminal opened",
+      {{"key", server_key(entry->info.key)}, {"terminal", id}, {"pid", pid}});
+    entry->opening.deliver(entry->info);
+  }
+
+  void terminal_failed(const std::string& id, caf::error why) {
+    terminal_entry* entry = find_terminal(id);
+    if (entry == nullptr) return;
+    entry->opening.deliver(std::move(why));
+    forget_terminal(id);
+  }
+
+  caf::result<terminal_info> close(const std::string& id) {
+    terminal_entry* entry = find_terminal(id);
+    if (entry == nullptr || entry->info.state == terminal_state::closing) return no_terminal(id);
+    if (entry->info.state == terminal_state::exited && !entry->running) {
+      const terminal_info info = entry->info;
+      forget_terminal(id);
+      return info;
+    }
+    const bool has_servers = !table_.of_terminal(id).empty();
+    entry->info.state = terminal_state::closing;
+    if (has_servers)
+      log::info("terminal_closed", "Manually closing terminal, removing preview server",
+        {{"terminal", id}});
+    auto promise = self_->make_response_promise<terminal_info>();
+    entry->closing.push_back(promise);
+    for (const server_ref& ref : table_.of_terminal(id))
+      remove(ref, {stop_reason::terminal_closed, observer::kernel, {}});
+    answer_closing(id);
+    self_->send(entry->actor, close_atom_v);
+    return promise;
+  }
+
+  void terminal_exited(const std::string& id, const exit_status& status) {
+    terminal_entry* entry = find_terminal(id);
+    if (entry == nullptr || entry->exited) return;
+    entry->exited = true;
+    entry->info.exit = status;
+    if (entry->info.state == terminal_state::running) entry->info.state = terminal_state::exited;
+    const std::vector<server_ref> servers = table_.of_terminal(id);
+    if (settings_.terminal.on_exit == on_terminal_exit::kill) {
+      if (!servers.empty())
+        log::info("terminal_exited",
+          "Terminal exited, removing preview server for " + server_key(entry->info.key),
+          {{"terminal", id}});
+      for (const server_ref& ref : servers)
+        remove(ref, {stop_reason::terminal_exited, observer::kernel, status});
+    } else {
+      for (const server_ref& ref : servers) {
+        server_entry* server = table_.find(ref);
+        server->description.terminal_id.clear();
+        server->info.terminal_id.clear();
+      }
+    }
+    event what;
+    what.kind = event_kind::terminal_exit;
+    what.key = entry->info.key;
+    what.terminal = entry->info;
+    publish(std::move(what));
+  }
+
+  /// Nothing that was started in the terminal is alive any more. One that was closed is gone now;
+  /// one that exited by itself can still be read for a while.
+  void terminal_ended(const std::string& id) {
+    terminal_entry* entry = find_terminal(id);
+    if (entry == nullptr) return;
+    entry->running = false;
+    if (entry->actor) owners_.erase(caf::actor_cast<caf::actor_addr>(entry->actor));
+    entry->actor = terminal_actor{};
+    if (entry->info.state == terminal_state::closing || shutting_down_) {
+      forget_terminal(id);
+    } else {
+      entry->forget_at = self_->clock().now() + settings_.exited_kept;
+      wake_at(entry->forget_at);
+    }
+    finish_shutdown();
+  }
+
+  void foreground_changed(const std::string& id, int32_t group, int32_t shell) {
+    terminal_entry* entry = find_terminal(id);
+    if (entry == nullptr) return;
+    entry->foreground = group;
+    for (const server_ref& ref : table_.of_terminal(id))
+      self_->send(table_.find(ref)->actor, foreground_atom_v, group, shell);
+  }
+
+  std::vector<terminal_info> terminals(const workspace_filter& filter) const {
+    std::vector<terminal_info> result;
+    for (const auto& [id, entry] : terminals_)
+      if (filter.matches(entry.info.key) && entry.info.pid != 0) result.push_back(entry.info);
+    std::stable_sort(result.begin(), result.end(),
+      [](const terminal_info& a, const terminal_info& b) { return a.created_at < b.created_at; });
+    return result;
+  }
+
+  caf::result<terminal_info> terminal_of(const std::string& id) {
+    const terminal_entry* entry = find_terminal(id);
+    if (entry == nullptr) return no_terminal(id);
+    return entry->info;
+  }
+
+  // -- servers
+  // ------------------------------------------------------------------------------------------------------------
+
+  caf::result<server_ref> add(server_description what) {
+    if (shutting_down_) return make_error(errc::shutting_down, "The service is ending.");
+    if (!valid(what.key))
+      return make_error(errc::invalid_name,
+        "A project and a user have 1 to 64 characters of A-Z a-z 0-9 . _ ~ @ + -.");
+    const terminal_entry* home =
+      what.terminal_id.empty() ? nullptr : find_terminal(what.terminal_id);
+    if (!what.terminal_id.empty() &&
+        (home == nullptr || home->info.state != terminal_state::running))
+      return no_terminal(what.terminal_id);
+    if (server_entry* known = table_.same_listener(what)) return known->info.ref;
+    if (table_.taken_by_another(what))
+      return make_error(errc::port_taken, "Port " + std::to_string(what.upstream.port) +
+                                            " belongs to a server of another workspace.");
+
+    uint64_t previous = 0;
+    bool was_primary = false;
+    if (server_entry* old = table_.replaced_by(what)) {
+      previous = old->info.ref.generation;
+      was_primary = old->info.primary;
+      drop_replaced(old->info.ref);
+    }
+    server_entry& entry = table_.add(std::move(what), previous, settings_.now());
+    entry.info.primary = was_primary;
+    const server_ref ref = entry.info.ref;
+    entry.actor = self_->spawn<caf::monitored>(preview_server, ref, entry.description,
+      settings_.hold, settings_.probe, caf::actor_cast<registry_actor>(self_), ports_);
+    servers_[caf::actor_cast<caf::actor_addr>(entry.actor)] = ref;
+    if (home != nullptr)
+      self_->send(entry.actor, foreground_atom_v, home->foreground, home->info.pid);
+    after_change(ref.key);
+    return ref;
+  }
+
+  /// A look at a registered server showed more than was known when it was added.
+  void identified(const server_ref& ref, const server_description& what) {
+    server_entry* entry = table_.find(ref);
+    if (entry == nullptr || entry->removal) return;
+    server_description& known = entry->description;
+    known.type = entry->info.type = what.type;
+    known.prefix = entry->info.prefix = what.prefix;
+    known.answers = what.answers;
+    known.serves_page = what.serves_page;
+    known.printed = what.printed;
+    if (known.answers && entry->info.state == server_state::starting)
+      entry->info.state = server_state::ready;
+    after_change(ref.key);
+  }
+
+  void went_down(const server_ref& ref) {
+    server_entry* entry = table_.find(ref);
+    if (entry == nullptr || entry->removal) return stale();
+    entry->info.state = server_state::restarting;
+    publish_routes(ref.key);
+    if (!entry->description.terminal_id.empty())
+      ports_.kernel->scan(entry->description.terminal_id);
+    graces_.push_back({self_->clock().now() + settings_.restart_grace, ref});
+    wake_at(graces_.back().first);
+  }
+
+  void stopped(const server_ref& ref, const stop_cause& cause) {
+    if (table_.find(ref) == nullptr) return stale();
+    remove(ref, cause);
+  }
+
+  void state_changed(const server_ref& ref, server_state wanted, std::string hint) {
+    server_entry* entry = table_.find(ref);
+    if (entry == nullptr || entry->removal || entry->info.state == server_state::restarting) return;
+    if (wanted == server_state::ready && !entry->description.answers)
+      wanted = server_state::starting;
+    entry->info.state = wanted;
+    entry->hint = std::move(hint);
+    after_change(ref.key);
+  }
+
+  void health_changed(const server_ref& ref, const server_health& health) {
+    if (server_entry* entry = table_.find(ref)) entry->info.health = health;
+  }
+
+  void tunnels_changed(const server_ref& ref, uint64_t tunnels) {
+    if (server_entry* entry = table_.find(ref)) entry->info.tunnels = tunnels;
+  }
+
+  caf::result<stop_record> remove_by_hand(uint64_t generation) {
+    server_entry* entry = table_.find(generation);
+    if (entry == nullptr) {
+      if (const stop_record* record = table_.record_of(generation)) return gone(*record);
+      return make_error(
+        errc::no_such_server, "No server has the generation " + std::to_string(generation) + ".");
+    }
+    auto promise = self_->make_response_promise<stop_record>();
+    removing_[generation].push_back(promise);
+    remove(entry->info.ref, {stop_reason::removed, observer::kernel, {}});
+    return promise;
+  }
+
+  caf::result<server_info> server_of(uint64_t generation) {
+    if (const server_entry* entry = table_.find(generation)) return entry->info;
+    if (const stop_record* record = table_.record_of(generation)) return gone(*record);
+    return make_error(
+      errc::no_such_server, "No server has the generation " + std::to_string(generation) + ".");
+  }
+
+  caf::result<stop_record> record_of(uint64_t generation) {
+    if (const stop_record* record = table_.record_of(generation)) return *record;
+    return make_error(errc::no_such_server,
+      "No removal of generation " + std::to_string(generation) + " is known.");
+  }
+
+  std::vector<server_info> servers(const workspace_filter& filter) const {
+    return table_.list(filter);
+  }
+
+  caf::result<workspace_status> status(const workspace_key& key, caf::timespan wait) {
+    workspace_status now = status_of(key);
+    if (wait.count() <= 0 || available(now)) return now;
+    if (waiting_.size() >= settings_.waiting_calls)
+      return make_error(
+        errc::limit_reached, "Too many calls are waiting already; ask again without wait.");
+    waiting_.push_back(
+      {key, self_->clock().now() + wait, self_->make_response_promise<workspace_status>()});
+    wake_at(waiting_.back().until);
+    return waiting_.back().promise;
+  }
+
+  project_snapshot snapshot(const std::string& project) const {
+    return {table_.list({project, {}}), terminals({project, {}}), sequence_};
+  }
+
+  // -- the I/O threads have applied the routes of a workspace up to a revision
+  // ----------------------------------------------
+
+  void applied(const workspace_key& key, uint64_t revision) {
+    auto& effects = effects_[key];
+    while (!effects.empty() && effects.front().revision <= revision) {
+      const effect next = effects.front();
+      effects.pop_front();
+      switch (next.what) {
+        case effect_kind::remove:
+          finish_removal(next.ref);
+          break;
+        case effect_kind::tell_state:
+          tell_state(next.ref);
+          break;
+        case effect_kind::tell_primary:
+          tell_primary(next.ref);
+          break;
+      }
+    }
+    if (effects.empty()) effects_.erase(key);
+    answer_waiting(key);
+    finish_shutdown();
+  }
+
+  /// The one timer: restarts that take long enough to be told, waiting calls, terminals to forget.
+  void wake(uint64_t round) {
+    if (round != timer_round_) return;
+    timer_ = time_point::max();
+    const auto now = self_->clock().now();
+    while (!graces_.empty() && graces_.front().first <= now) {
+      tell_state(graces_.front().second);
+      graces_.pop_front();
+    }
+    for (auto it = waiting_.begin(); it != waiting_.end();) {
+      if (it->until <= now) {
+        it->promise.deliver(status_of(it->key));
+        it = waiting_.erase(it);
+      } else {
+        wake_at(it->until);
+        ++it;
+      }
+    }
+    std::vector<std::string> forgotten;
+    for (const auto& [id, entry] : terminals_) {
+      if (entry.forget_at <= now) {
+        forgotten.push_back(id);
+      } else {
+        wake_at(entry.forget_at);
+      }
+    }
+    for (const std::string& id : forgotten) forget_terminal(id);
+    if (!graces_.empty()) wake_at(graces_.front().first);
+  }
+
+  // -- faults and the end
+  // -------------------------------------------------------------------------------------------------
+
+  /// An actor of ours has ended. Each tells us before it ends as it should; what is still
+  /// registered under it has met a fault.
+  void actor_ended(const caf::down_msg& down) {
+    if (const auto it = servers_.find(down.source); it != servers_.end()) {
+      const server_ref ref = it->second;
+      servers_.erase(it);
+      server_entry* entry = table_.find(ref);
+      if (entry == nullptr) return;
+      if (!entry->removal) fault("preview_server", server_key(ref.key));
+      remove(ref, {stop_reason::removed, observer::kernel, {}});
+    } else if (const auto owner = owners_.find(down.source); owner != owners_.end()) {
+      const std::string id = owner->second;
+      owners_.erase(owner);
+      terminal_entry* entry = find_terminal(id);
+      if (entry == nullptr) return;
+      fault("terminal", server_key(entry->info.key));
+      if (entry->opening.pending())
+        entry->opening.deliver(make_error(errc::internal, "The terminal could not be kept."));
+      for (const server_ref& ref : table_.of_terminal(id))
+        remove(ref, {stop_reason::terminal_exited, observer::kernel, {}});
+      if (entry->info.pid != 0)
+        ports_.kernel->end_processes(
+          id, entry->info.pid, settings_.terminal.ladder, terminal_actor{});
+      entry->actor = terminal_actor{};
+      terminal_exited(id, {});
+      answer_closing(id);
+      forget_terminal(id);
+      finish_shutdown();
+    }
+  }
+
+  caf::result<uint64_t> shut_down() {
+    shutdown_ = self_->make_response_promise<uint64_t>();
+    shutting_down_ = true;
+    removed_by_shutdown_ = table_.size();
+    for (const server_ref& ref : table_.all())
+      remove(ref, {stop_reason::shutdown, observer::kernel, {}});
+    std::vector<std::string> over;
+    for (auto& [id, entry] : terminals_) {
+      if (entry.actor) {
+        self_->send(entry.actor, close_atom_v);
+      } else {
+        over.push_back(id);
+      }
+    }
+    for (const std::string& id : over) forget_terminal(id);
+    const caf::result<uint64_t> answer = shutdown_;
+    finish_shutdown();
+    return answer;
+  }
+
+private:
+  using time_point = std::chrono::steady_clock::time_point;
+
+  struct terminal_entry {
+    terminal_info info;
+    terminal_actor actor;
+    bool running = false;  // its processes are not known to have ended
+    bool exited = false;   // its exit has been told
+    int32_t foreground = 0;
+    time_point forget_at = time_point::max();
+    caf::typed_response_promise<terminal_info> opening;
+    std::vector<caf::typed_response_promise<terminal_info>> closing;
+  };
+
+  /// What is done once every I/O thread has applied a revision.
+  enum class effect_kind : uint8_t { remove, tell_state, tell_primary };
+  struct effect {
+    uint64_t revision;
+    effect_kind what;
+    server_ref ref;
+  };
+
+  struct waiting_call {
+    workspace_key key;
+    time_point until;
+    caf::typed_response_promise<workspace_status> promise;
+  };
+
+  terminal_entry* find_terminal(const std::string& id) {
+    const auto it = terminals_.find(id);
+    return it == terminals_.end() ? nullptr : &it->second;
+  }
+
+  /// Counts the user's terminals over all projects. One that has exited makes room for a new one.
+  caf::error make_room_for(const std::string& user) {
+    uint32_t running = 0;
+    const std::string* oldest = nullptr;
+    uint32_t all = 0;
+    for (const auto& [id, entry] : terminals_) {
+      if (entry.info.key.user != user) continue;
+      ++all;
+      if (entry.info.state != terminal_state::exited || entry.running) {
+        ++running;
+      } else if (oldest == nullptr ||
+                 entry.info.created_at < terminals_.at(*oldest).info.created_at) {
+        oldest = &id;
+      }
+    }
+    if (running >= settings_.terminals_per_user)
+      return make_error(errc::limit_reached, "limits.terminals_per_user is " +
+                                               std::to_string(settings_.terminals_per_user) +
+                                               "; close a terminal of this user first.");
+    if (all >= settings_.terminals_per_user && oldest != nullptr)
+      forget_terminal(std::string{*oldest});
+    return {};
+  }
+
+  void forget_terminal(const std::string& id) {
+    const auto it = terminals_.find(id);
+    if (it == terminals_.end()) return;
+    if (it->second.actor) owners_.erase(caf::actor_cast<caf::actor_addr>(it->second.actor));
+    terminals_.erase(it);
+    ports_.io->forget_terminal(id);
+  }
+
+  void answer_closing(const std::string& id) {
+    terminal_entry* entry = find_terminal(id);
+    if (entry == nullptr || !table_.of_terminal(id).empty()) return;
+    for (auto& promise : std::exchange(entry->closing, {})) promise.deliver(entry->info);
+  }
+
+  static caf::error gone(const stop_record& record) {
+    return make_error(errc::server_gone,
+      "Generation " + std::to_string(record.ref.generation) + " of " + server_key(record.ref.key) +
+        " ended at " + to_rfc3339(record.at) + " (" + std::string{to_string(record.reason)} + ").");
+  }
+
+  void stale() { ++stale_removals_; }
+
+  /// Step one of a removal, whatever its cause: the server leaves the routes of every I/O thread.
+  /// The rest follows when all have said that they applied them.
+  void remove(const server_ref& ref, const stop_cause& cause) {
+    server_entry* entry = table_.find(ref);
+    if (entry == nullptr) return stale();
+    if (entry->removal) return;
+    entry->removal = cause;
+    server_entry* promoted = table_.choose_primary(ref.key);
+    const uint64_t revision = publish_routes(ref.key);
+    effects_[ref.key].push_back({revision, effect_kind::remove, ref});
+    if (promoted != nullptr)
+      effects_[ref.key].push_back({revision, effect_kind::tell_primary, promoted->info.ref});
+  }
+
+  /// Step two: no I/O thread can reach it any more.
+  void finish_removal(const server_ref& ref) {
+    if (table_.find(ref) == nullptr) return;
+    const server_entry entry = table_.take(ref);
+    end_server(entry);
+    stop_record record;
+    record.ref = ref;
+    record.terminal_id = entry.info.terminal_id;
+    record.port = entry.info.upstream.port;
+    record.reason = entry.removal->reason;
+    record.exit = entry.removal->exit;
+    record.sequence = sequence_ + 1;
+    record.at = settings_.now();
+    table_.remember(record);
+    // The loading page and the 503s say why.
+    ports_.io->publish(table_.next_routes(ref.key), registry_actor{});
+    log_removal(entry, record);
+    event what;
+    what.kind = event_kind::server_stopped;
+    what.key = ref.key;
+    what.stop = record;
+    publish(std::move(what));
+    for (auto& promise : std::exchange(removing_[ref.generation], {})) promise.deliver(record);
+    removing_.erase(ref.generation);
+    answer_closing(entry.info.terminal_id);
+  }
+
+  /// A new generation takes the place of a restarting one: no stop is told, and nothing of the old
+  /// one may act any more.
+  void drop_replaced(const server_ref& ref) {
+    const server_entry entry = table_.take(ref);
+    end_server(entry);
+    stop_record record;
+    record.ref = ref;
+    record.terminal_id = entry.info.terminal_id;
+    record.port = entry.info.upstream.port;
+    record.reason = stop_reason::superseded;
+    record.sequence = sequence_;
+    record.at = settings_.now();
+    table_.remember_superseded(record);
+    for (auto& promise : std::exchange(removing_[ref.generation], {})) promise.deliver(record);
+    removing_.erase(ref.generation);
+  }
+
+  void end_server(const server_entry& entry) {
+    servers_.erase(caf::actor_cast<caf::actor_addr>(entry.actor));
+    self_->demonitor(caf::actor_cast<caf::actor_addr>(entry.actor));
+    self_->send(entry.actor, close_atom_v);
+  }
+
+  uint64_t publish_routes(const workspace_key& key) {
+    workspace_routes routes = table_.next_routes(key);
+    const uint64_t revision = routes.revision;
+    ports_.io->publish(std::move(routes), caf::actor_cast<registry_actor>(self_));
+    return revision;
+  }
+
+  /// Something about the workspace's servers has changed: the I/O threads get it, then whatever is
+  /// new is told.
+  void after_change(const workspace_key& key) {
+    server_entry* promoted = table_.choose_primary(key);
+    const uint64_t revision = publish_routes(key);
+    auto& effects = effects_[key];
+    table_.for_each([&](server_entry& entry) {
+      if (entry.info.ref.key == key && !entry.removal)
+        effects.push_back({revision, effect_kind::tell_state, entry.info.ref});
+    });
+    if (promoted != nullptr && promoted->announced)
+      effects.push_back({revision, effect_kind::tell_primary, promoted->info.ref});
+  }
+
+  /// Tells clients what they have not been told of this server's state.
+  void tell_state(const server_ref& ref) {
+    server_entry* entry = table_.find(ref);
+    if (entry == nullptr || entry->removal) return;
+    event what;
+    what.key = ref.key;
+    what.server = entry->info;
+    what.hint = entry->hint;
+    switch (entry->info.state) {
+      case server_state::starting:
+        return;
+      case server_state::ready:
+        if (!entry->announced) {
+          entry->announced = true;
+          what.kind = event_kind::server_started;
+          log::info("server_started", "Preview server started",
+            {{"key", server_key(ref.key)}, {"generation", ref.generation},
+              {"port", entry->info.upstream.port}, {"type", entry->info.type}});
+        } else if (entry->told_unreachable) {
+          what.kind = event_kind::server_recovered;
+          what.reason = *entry->told_unreachable;
+        } else {
+          return;
+        }
+        entry->told_unreachable = caf::none;
+        break;
+      case server_state::restarting:
+      case server_state::suspended:
+      case server_state::unreachable: {
+        const auto reason =
+          entry->info.state == server_state::restarting  ? unreachable_reason::restarting
+          : entry->info.state == server_state::suspended ? unreachable_reason::suspended
+                                                         : unreachable_reason::timeout;
+        if (entry->told_unreachable && *entry->told_unreachable == reason) return;
+        entry->told_unreachable = reason;
+        what.kind = event_kind::server_unreachable;
+        what.reason = reason;
+        break;
+      }
+    }
+    publish(std::move(what));
+  }
+
+  void tell_primary(const server_ref& ref) {
+    const server_entry* entry = table_.find(ref);
+    if (entry == nullptr || entry->removal || !entry->announced || !entry->info.primary) return;
+    event what;
+    what.kind = event_kind::server_primary;
+    what.key = ref.key;
+    what.server = entry->info;
+    publish(std::move(what));
+  }
+
+  void publish(event what) {
+    what.sequence = ++sequence_;
+    what.at = settings_.now();
+    self_->send(events_, event_atom_v, std::move(what));
+  }
+
+  void log_removal(const server_entry& entry, const stop_record& record) {
+    const std::string name = server_key(record.ref.key);
+    const std::string port = std::to_string(record.port);
+    std::string sentence;
+    switch (record.reason) {
+      case stop_reason::probe_failed:
+        sentence =
+          "[HEALTH CHECK] Server " + name + " on port " + port + " is not responding, removing...";
+        break;
+      case stop_reason::refused:
+        sentence = entry.removal->seen_by == observer::websocket
+                     ? "[WS] Server " + name + " appears to be down, removing from registry"
+                     : "[PROXY] Server appears to be down, removing from registry";
+        break;
+      default:
+        sentence = std::string{stop_message(record.reason)};
+    }
+    log::info("server_stopped", sentence,
+      {{"key", name}, {"generation", record.ref.generation}, {"port", port},
+        {"reason", to_string(record.reason)}, {"seen_by", to_string(entry.removal->seen_by)}});
+  }
+
+  static void fault(std::string_view actor, const std::string& key) {
+    log::error("actor_fault", "An actor ended by a fault; what it stood for is removed",
+      {{"actor", actor}, {"key", key}});
+  }
+
+  workspace_status status_of(const workspace_key& key) const {
+    workspace_status result;
+    result.servers = table_.servers_of(key);
+    if (const stop_record* record = table_.last_stop(key)) result.last_stop = *record;
+    result.sequence = sequence_;
+    return result;
+  }
+
+  static bool available(const workspace_status& status) {
+    return !status.servers.empty() && status.servers.front().primary &&
+           status.servers.front().state == server_state::ready;
+  }
+
+  void answer_waiting(const workspace_key& key) {
+    for (auto it = waiting_.begin(); it != waiting_.end();) {
+      if (it->key == key) {
+        workspace_status now = status_of(key);
+        if (available(now)) {
+          it->promise.deliver(std::move(now));
+          it = waiting_.erase(it);
+          continue;
+        }
+      }
+      ++it;
+    }
+  }
+
+  /// Delayed messages cannot be taken back, so only the earliest wish is a timer; each wake sets
+  /// the next.
+  void wake_at(time_point when) {
+    if (when == time_point::max() || timer_ <= when) return;
+    timer_ = when;
+    const auto delay =
+      std::max<caf::timespan>(when - self_->clock().now(), std::chrono::milliseconds{1});
+    self_->delayed_send(self_, delay, tick_atom_v, ++timer_round_);
+  }
+
+  void finish_shutdown() {
+    if (!shutting_down_ || table_.size() != 0 || !terminals_.empty()) return;
+    if (shutdown_.pending()) shutdown_.deliver(removed_by_shutdown_);
+  }
+
+  self_pointer self_;
+  registry_settings settings_;
+  event_bus_actor events_;
+  actor_ports ports_;
+  server_table table_;
+  uint64_t sequence_;
+  uint64_t stale_removals_ = 0;
+  std::map<std::string, terminal_entry> terminals_;
+  std::map<caf::actor_addr, std::string> owners_;  // terminal actors
+  std::map<caf::actor_addr, server_ref> servers_;  // preview_server actors
+  std::unordered_map<workspace_key, std::deque<effect>> effects_;
+  std::map<uint64_t, std::vector<caf::typed_response_promise<stop_record>>> removing_;
+  std::list<waiting_call> waiting_;
+  std::deque<std::pair<time_point, server_ref>> graces_;
+  time_point timer_ = time_point::max();
+  uint64_t timer_round_ = 0;
+  bool shutting_down_ = false;
+  uint64_t removed_by_shutdown_ = 0;
+  caf::typed_response_promise<uint64_t> shutdown_;
+};
+
+registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry_state> self,
+  registry_settings settings, event_bus_actor events, actor_ports ports) {
+  const auto logic =
+    std::make_shared<registrar>(self, std::move(settings), std::move(events), ports);
+  self->state.logic = logic;
+  registrar* r = logic.get();
+  self->set_down_handler([r](caf::down_msg& down) { r->actor_ended(down); });
+  return {
+    [=](open_atom, terminal_request& request) { return r->open(std::move(request)); },
+    [=](close_atom, const std::string& id) { return r->close(id); },
+    [=](list_atom, terminal_atom, const workspace_filter& filter) { return r->terminals(filter); },
+    [=](lookup_atom, terminal_atom, const std::string& id) { return r->terminal_of(id); },
+    [=](add_atom, server_description& what) { return r->add(std::move(what)); },
+    [=](remove_atom, uint64_t generation) { return r->remove_by_hand(generation); },
+    [=](list_atom, server_atom, const workspace_filter& filter) { return r->servers(filter); },
+    [=](lookup_atom, server_atom, uint64_t generation) { return r->server_of(generation); },
+    [=](lookup_atom, stopped_atom, uint64_t generation) { return r->record_of(generation); },
+    [=](status_atom, const workspace_key& key, caf::timespan wait) { return r->status(key, wait); },
+    [=](snapshot_atom, const std::string& project) { return r->snapshot(project); },
+    [=](shutdown_atom) { return r->shut_down(); },
+    [=](opened_atom, const std::string& id, int32_t pid) { r->terminal_opened(id, pid); },
+    [=](failed_atom, const std::string& id, caf::error& why) {
+      r->terminal_failed(id, std::move(why));
+    },
+    [=](exited_atom, const std::string& id, const exit_status& status) {
+      r->terminal_exited(id, status);
+    },
+    [=](ended_atom, const std::string& id) { r->terminal_ended(id); },
+    [=](foreground_atom, const std::string& id, int32_t group, int32_t shell) {
+      r->foreground_changed(id, group, shell);
+    },
+    [=](down_atom, const server_ref& ref) { r->went_down(ref); },
+    [=](stopped_atom, const server_ref& ref, const stop_cause& cause) { r->stopped(ref, cause); },
+    [=](state_atom, const server_ref& ref, server_state state, std::string& hint) {
+      r->state_changed(ref, state, std::move(hint));
+    },
+    [=](identity_atom, const server_ref& ref, const server_description& what) {
+      r->identified(ref, what);
+    },
+    [=](health_atom, const server_ref& ref, const server_health& health) {
+      r->health_changed(ref, health);
+    },
+    [=](tunnel_atom, const server_ref& ref, uint64_t tunnels) { r->tunnels_changed(ref, tunnels); },
+    [=](applied_atom, const workspace_key& key, uint64_t revision) { r->applied(key, revision); },
+    [=](tick_atom, uint64_t round) { r->wake(round); },
+  };
+}
+
+}  // namespace previewd::actors

@@ -1,0 +1,241 @@
+#include "previewd/actors/server_table.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace previewd::actors {
+
+namespace {
+
+// Linux gives out ephemeral ports from here on (ip(7), ip_local_port_range); nobody chooses one for
+// a preview.
+constexpr uint16_t first_ephemeral_port = 32768;
+
+struct rank {
+  bool page, printed, chosen_port;
+  friend auto operator<=>(const rank&, const rank&) = default;
+};
+
+rank rank_of(const server_entry& entry) {
+  const server_description& what = entry.description;
+  return {what.serves_page, what.printed, what.upstream.port < first_ephemeral_port};
+}
+
+route_state route_state_of(server_state state) {
+  switch (state) {
+    case server_state::ready:
+    case server_state::unreachable:
+      return route_state::up;
+    case server_state::suspended:
+      return route_state::suspended;
+    case server_state::starting:
+    case server_state::restarting:
+      return route_state::held;
+  }
+  return route_state::held;
+}
+
+bool share_a_listener(const server_description& a, const server_description& b) {
+  return std::any_of(a.listeners.begin(), a.listeners.end(), [&](const listener_id& one) {
+    return std::find(b.listeners.begin(), b.listeners.end(), one) != b.listeners.end();
+  });
+}
+
+}  // namespace
+
+server_table::server_table(uint64_t first_generation, std::size_t remembered)
+    : next_generation_{first_generation}, remembered_{remembered} {}
+
+server_entry* server_table::find(const server_ref& ref) {
+  server_entry* entry = find(ref.generation);
+  return entry != nullptr && entry->info.ref == ref ? entry : nullptr;
+}
+
+server_entry* server_table::find(uint64_t generation) {
+  const auto it = servers_.find(generation);
+  return it == servers_.end() ? nullptr : &it->second;
+}
+
+server_entry* server_table::replaced_by(const server_description& description) {
+  if (description.terminal_id.empty()) return nullptr;
+  for (auto& [generation, entry] : servers_) {
+    const server_description& old = entry.description;
+    if (entry.removal || old.key != description.key || old.terminal_id != description.terminal_id)
+      continue;
+    const bool same_port = old.upstream.port == description.upstream.port;
+    const bool same_job = old.job_leader != 0 && old.job_leader == description.job_leader;
+    if (entry.info.state == server_state::restarting ? same_port || same_job : same_port)
+      return &entry;
+  }
+  return nullptr;
+}
+
+bool server_table::taken_by_another(const server_description& description) const {
+  return std::any_of(servers_.begin(), servers_.end(), [&](const auto& item) {
+    const server_entry& entry = item.second;
+    return !entry.removal && entry.info.state != server_state::restarting &&
+           entry.description.key != description.key &&
+           entry.description.upstream == description.upstream;
+  });
+}
+
+server_entry* server_table::same_listener(const server_description& description) {
+  for (auto& [generation, entry] : servers_) {
+    if (!entry.removal && entry.description.key == description.key &&
+        entry.info.state != server_state::restarting &&
+        share_a_listener(entry.description, description))
+      return &entry;
+  }
+  return nullptr;
+}
+
+server_entry& server_table::add(server_description description, uint64_t previous, wall_time now) {
+  workspace& home = workspace_of(description.key);
+  const uint64_t generation = next_generation_++;
+  server_entry& entry = servers_[generation];
+  server_info& info = entry.info;
+  info.ref = {description.key, generation};
+  info.terminal_id = description.terminal_id;
+  info.upstream = description.upstream;
+  info.type = description.type;
+  info.prefix = description.prefix;
+  info.pid = description.pid;
+  info.command = description.command;
+  info.state = description.answers ? server_state::ready : server_state::starting;
+  info.previous_generation = previous;
+  info.started_at = now;
+  info.label = home.label;
+  entry.description = std::move(description);
+  home.generations.push_back(generation);
+  return entry;
+}
+
+server_entry server_table::take(const server_ref& ref) {
+  auto node = servers_.extract(ref.generation);
+  workspace& home = workspace_of(ref.key);
+  std::erase(home.generations, ref.generation);
+  if (home.generations.empty()) {
+    idle_.push_back(ref.key);
+    forget_idle_workspaces();
+  }
+  return std::move(node.mapped());
+}
+
+void server_table::remember(const stop_record& record) {
+  if (const auto it = workspaces_.find(record.ref.key); it != workspaces_.end())
+    it->second.last_stop = record;
+  remember_superseded(record);
+}
+
+void server_table::remember_superseded(const stop_record& record) {
+  records_[record.ref.generation] = record;
+  if (records_.size() > remembered_) records_.erase(records_.begin());
+}
+
+const stop_record* server_table::record_of(uint64_t generation) const {
+  const auto it = records_.find(generation);
+  return it == records_.end() ? nullptr : &it->second;
+}
+
+const stop_record* server_table::last_stop(const workspace_key& key) const {
+  const auto it = workspaces_.find(key);
+  return it == workspaces_.end() || !it->second.last_stop ? nullptr : &*it->second.last_stop;
+}
+
+server_entry* server_table::choose_primary(const workspace_key& key) {
+  const auto home = workspaces_.find(key);
+  if (home == workspaces_.end()) return nullptr;
+  server_entry* present = nullptr;
+  server_entry* best = nullptr;
+  for (const uint64_t generation : home->second.generations) {
+    server_entry& entry = servers_.at(generation);
+    if (entry.info.primary && !entry.removal) present = &entry;
+    if (entry.removal) {
+      entry.info.primary = false;
+    } else if (best == nullptr || rank_of(*best) < rank_of(entry)) {
+      best = &entry;
+    }
+  }
+  if (present != nullptr && (present->info.state == server_state::restarting ||
+                              rank_of(*present).page || !rank_of(*best).page))
+    return nullptr;
+  if (best == nullptr || best == present) return nullptr;
+  if (present != nullptr) present->info.primary = false;
+  best->info.primary = true;
+  return best;
+}
+
+const std::string& server_table::know(const workspace_key& key) {
+  return workspace_of(key).label;
+}
+
+workspace_routes server_table::next_routes(const workspace_key& key) {
+  workspace& home = workspace_of(key);
+  workspace_routes routes;
+  routes.key = key;
+  routes.revision = ++revision_;
+  routes.label = home.label;
+  routes.last_stop = home.last_stop;
+  for (const uint64_t generation : home.generations) {
+    const server_entry& entry = servers_.at(generation);
+    if (entry.removal) continue;
+    routes.routes.push_back({entry.info.ref, entry.info.upstream, entry.info.prefix,
+      route_state_of(entry.info.state), entry.info.primary, entry.actor});
+  }
+  return routes;
+}
+
+std::vector<server_info> server_table::servers_of(const workspace_key& key) const {
+  return list({key.project, key.user});
+}
+
+std::vector<server_info> server_table::list(const workspace_filter& filter) const {
+  std::vector<server_info> result;
+  for (const auto& [generation, entry] : servers_) {
+    if (!filter.matches(entry.info.ref.key)) continue;
+    result.push_back(entry.info);
+    if (entry.removal) result.back().state = server_state::restarting;
+  }
+  std::stable_partition(
+    result.begin(), result.end(), [](const server_info& info) { return info.primary; });
+  return result;
+}
+
+std::vector<server_ref> server_table::all() const {
+  std::vector<server_ref> result;
+  for (const auto& [generation, entry] : servers_) result.push_back(entry.info.ref);
+  return result;
+}
+
+std::vector<server_ref> server_table::of_terminal(const std::string& terminal_id) const {
+  std::vector<server_ref> result;
+  for (const auto& [generation, entry] : servers_)
+    if (entry.description.terminal_id == terminal_id) result.push_back(entry.info.ref);
+  return result;
+}
+
+server_table::workspace& server_table::workspace_of(const workspace_key& key) {
+  const auto [it, created] = workspaces_.try_emplace(key);
+  if (created) {
+    std::string label = plain_origin_label(key);
+    // Case is lost in a label, so two workspaces can want the same one: the second gets a hashed
+    // one.
+    if (label.empty() || labels_.contains(label)) label = hashed_origin_label(key);
+    labels_.emplace(label, key);
+    it->second.label = std::move(label);
+  }
+  return it->second;
+}
+
+void server_table::forget_idle_workspaces() {
+  while (idle_.size() > remembered_) {
+    const auto it = workspaces_.find(idle_.front());
+    idle_.pop_front();
+    // It may have servers again; then it joins the queue once more when they go.
+    if (it == workspaces_.end() || !it->second.generations.empty()) continue;
+    labels_.erase(it->second.label);
+    workspaces_.erase(it);
+  }
+}
+
+}  // namespace previewd::actors

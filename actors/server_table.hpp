@@ -1,0 +1,116 @@
+#pragma once
+
+#include <caf/optional.hpp>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+#include "previewd/messages/registry.hpp"
+#include "previewd/messages/route.hpp"
+#include "previewd/messages/server.hpp"
+
+namespace previewd::actors {
+
+/// One registered server, as the registry keeps it.
+struct server_entry {
+  server_description description;
+  server_info info;
+  preview_server_actor actor;
+  /// Clients have been told that it started.
+  bool announced = false;
+  /// A sentence about the present state for the user; may be empty.
+  std::string hint;
+  /// Clients have been told that it is unreachable, and why.
+  caf::optional<unreachable_reason> told_unreachable;
+  /// It is being removed, and why: the first cause is kept, later ones change nothing.
+  caf::optional<stop_cause> removal;
+};
+
+/// What the registry knows of the servers of all workspaces, without any actor: generations, ranks,
+/// labels and routes.
+///
+/// Not thread-safe; owned by the registry actor.
+class server_table {
+public:
+  /// `first_generation` is above any that was ever given on this machine: a clock reading, for
+  /// example. At most `remembered` stop records, and as many workspaces without servers, are kept.
+  explicit server_table(uint64_t first_generation, std::size_t remembered = 1024);
+
+  /// The entry of this very registration; null when it is not registered any more, or never was.
+  server_entry* find(const server_ref& ref);
+  server_entry* find(uint64_t generation);
+
+  /// The live registration that `description` replaces: of the same terminal, and either restarting
+  /// under the same job or on the same port, or holding the same endpoint with sockets that are not
+  /// the ones described. Null: it replaces nothing.
+  server_entry* replaced_by(const server_description& description);
+
+  /// Whether a server of another workspace holds this endpoint.
+  bool taken_by_another(const server_description& description) const;
+
+  /// A live registration of the same sockets; null when there is none.
+  server_entry* same_listener(const server_description& description);
+
+  /// Registers a server under a new generation. `previous`: the generation it replaces, 0 for none.
+  server_entry& add(server_description description, uint64_t previous, wall_time now);
+
+  /// Takes an entry out. The reference must be registered.
+  server_entry take(const server_ref& ref);
+
+  /// Keeps a record of a removal, for its workspace and for questions by generation.
+  void remember(const stop_record& record);
+  /// The same for one that a new generation replaced: it answers by its generation, but is no stop
+  /// of the workspace.
+  void remember_superseded(const stop_record& record);
+  const stop_record* record_of(uint64_t generation) const;
+  const stop_record* last_stop(const workspace_key& key) const;
+
+  /// Chooses the primary anew: a restarting one stays; a server that answers with a page goes
+  /// before one that does not; else the present one stays; else printed before unprinted, then the
+  /// older. Returns the new primary when it changed.
+  server_entry* choose_primary(const workspace_key& key);
+
+  /// Makes the workspace known, so that its origin has a name, and returns its label.
+  const std::string& know(const workspace_key& key);
+
+  /// The routes of a workspace under the next revision, as the I/O threads are to have them.
+  workspace_routes next_routes(const workspace_key& key);
+
+  /// The servers of a workspace, the primary first; those being removed are shown as restarting.
+  std::vector<server_info> servers_of(const workspace_key& key) const;
+  std::vector<server_info> list(const workspace_filter& filter) const;
+
+  /// All registered generations, in order.
+  std::vector<server_ref> all() const;
+  std::vector<server_ref> of_terminal(const std::string& terminal_id) const;
+  std::size_t size() const noexcept { return servers_.size(); }
+
+  /// Calls `visit` for every entry.
+  template <class Visit> void for_each(Visit visit) {
+    for (auto& [generation, entry] : servers_) visit(entry);
+  }
+
+private:
+  struct workspace {
+    std::string label;
+    std::vector<uint64_t> generations;
+    caf::optional<stop_record> last_stop;
+  };
+
+  workspace& workspace_of(const workspace_key& key);
+  void forget_idle_workspaces();
+
+  uint64_t next_generation_;
+  uint64_t revision_ =
+    0;  // one counter for all workspaces, so that one that was forgotten does not begin anew
+  std::size_t remembered_;
+  std::map<uint64_t, server_entry> servers_;
+  std::unordered_map<workspace_key, workspace> workspaces_;
+  std::unordered_map<std::string, workspace_key> labels_;
+  std::map<uint64_t, stop_record> records_;
+  std::deque<workspace_key> idle_;  // workspaces whose last server went, the oldest first
+};
+
+}  // namespace previewd::actors

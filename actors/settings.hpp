@@ -1,0 +1,76 @@
+#pragma once
+
+#include <caf/timespan.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "previewd/messages/kernel_watch.hpp"
+#include "previewd/messages/server.hpp"
+
+namespace previewd::actors {
+
+/// How preview servers are checked.
+struct probe_settings {
+  caf::timespan interval = std::chrono::seconds{5};  // 500 ms to 1 h
+  caf::timespan timeout = std::chrono::seconds{1};   // 50 ms to 1 min
+  /// Time-outs in a row, beyond the first, that make a server unreachable. 0 to 100.
+  uint32_t failures = 1;
+};
+
+/// What happens to what runs in a terminal when its shell ends.
+enum class on_terminal_exit : uint8_t { kill, keep };
+
+/// How terminals are started and ended.
+struct terminal_settings {
+  std::string shell = "/bin/bash";  // an absolute path
+  std::string home;                 // where a terminal begins when nobody says
+  std::vector<std::string>
+    base_env;  // NAME=value; what a terminal inherits, without anything of previewd's own
+  std::string preview_domain = "preview.localhost";
+  /// The public origin of a workspace with this label, without a final slash. Any thread.
+  std::function<std::string(const std::string& label)> origin_of;
+  on_terminal_exit on_exit = on_terminal_exit::kill;
+  uint64_t scrollback_bytes = 256 * 1024;
+  kill_ladder ladder;
+};
+
+/// How dev servers are found.
+struct detection_settings {
+  /// A socket that closes sooner was a port check, not a server.
+  caf::timespan settle = std::chrono::milliseconds{30};
+  /// How long a new listener is looked at before it counts as one that is never ready.
+  caf::timespan timeout = std::chrono::seconds{30};
+  /// Between two looks at a listener that refused or answered 5xx.
+  caf::timespan retry = std::chrono::milliseconds{250};
+  uint32_t refusals = 4;  // looks in a row that may be refused
+};
+
+/// The registry's own settings and those it hands to the actors it starts.
+struct registry_settings {
+  /// How long a server whose socket is gone may be restarting.
+  caf::timespan hold = std::chrono::seconds{2};
+  /// A restart that is over sooner is not announced as an interruption.
+  caf::timespan restart_grace = std::chrono::milliseconds{250};
+  uint32_t terminals_per_user = 16;  // running ones, over all projects
+  /// How long a terminal that has exited can still be read.
+  caf::timespan exited_kept = std::chrono::hours{1};
+  uint32_t waiting_calls = 1024;  // status calls that may wait at once
+  /// Above every generation and sequence that was ever given: a clock reading in milliseconds.
+  uint64_t first_number = 1;
+  std::function<std::string()> new_terminal_id;  // 128 random bits, URL-safe; must be set
+  std::function<wall_time()> now = [] { return std::chrono::system_clock::now(); };
+  probe_settings probe;
+  terminal_settings terminal;
+  detection_settings detection;
+};
+
+/// The ports of the process that actors use. Both outlive every actor.
+struct actor_ports {
+  data_plane* io = nullptr;
+  kernel_watch* kernel = nullptr;
+};
+
+}  // namespace previewd::actors

@@ -1,0 +1,133 @@
+#include "previewd/actors/terminal.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/send.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <string_view>
+#include <utility>
+
+#include "previewd/actors/detector.hpp"
+#include "previewd/messages/data_plane.hpp"
+#include "previewd/messages/error.hpp"
+
+namespace previewd::actors {
+
+namespace {
+
+std::string_view name_of(std::string_view variable) {
+  return variable.substr(0, variable.find('='));
+}
+
+/// Later settings of a variable win.
+void set(std::vector<std::string>& env, std::string_view name, std::string_view value) {
+  std::erase_if(env, [&](const std::string& variable) { return name_of(variable) == name; });
+  env.push_back(std::string{name} + "=" + std::string{value});
+}
+
+}  // namespace
+
+terminal_spec spec_of(const terminal_order& order, const terminal_settings& settings) {
+  const terminal_request& request = order.request;
+  terminal_spec spec;
+  spec.id = order.id;
+  spec.key = request.key;
+  spec.size = request.size;
+  spec.cwd = request.cwd.empty() ? settings.home : request.cwd;
+  spec.login_shell = request.command.empty();
+  spec.argv = request.command.empty() ? std::vector{settings.shell} : request.command;
+  spec.scrollback_bytes = settings.scrollback_bytes;
+  spec.env = settings.base_env;
+  set(spec.env, "SHELL", settings.shell);
+  set(spec.env, "TERM", "xterm-256color");
+  set(spec.env, "COLORTERM", "truecolor");
+  set(spec.env, "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS", "." + settings.preview_domain);
+  for (const auto& [name, value] : request.env) set(spec.env, name, value);
+  // Last, so that nobody can pass for another terminal.
+  set(spec.env, "PREVIEWD_TERMINAL", order.id);
+  set(spec.env, "PREVIEWD_PROJECT", request.key.project);
+  set(spec.env, "PREVIEWD_USER", request.key.user);
+  set(spec.env, "PREVIEWD_BASE", preview_path(request.key) + "/");
+  set(spec.env, "PREVIEWD_ORIGIN",
+    settings.origin_of ? settings.origin_of(order.label) : std::string{});
+  return spec;
+}
+
+terminal_actor::behavior_type terminal(terminal_actor::stateful_pointer<terminal_actor_state> self,
+  terminal_order order, terminal_settings settings, detection_settings detection,
+  registry_actor registry, actor_ports ports) {
+  const auto me = caf::actor_cast<terminal_actor>(self);
+  const std::string id = order.id;
+  self->state.detector =
+    self->spawn<caf::monitored>(detector, id, order.request.key, detection, registry, ports);
+  self->monitor(registry);
+  self->set_down_handler([self](caf::down_msg& down) {
+    // Without its registry or its detector a terminal's servers would stay for ever.
+    self->quit(down.reason ? down.reason : caf::error{caf::exit_reason::unhandled_exception});
+  });
+  // Runs whatever ends the actor.
+  self->attach_functor([id, ports, detector = self->state.detector](const caf::error&) {
+    ports.kernel->untrack(id);
+    ports.io->finish_terminal(id);
+    caf::anon_send_exit(detector, caf::exit_reason::user_shutdown);
+  });
+  ports.io->open_terminal(spec_of(order, settings), me, self->state.detector);
+
+  const auto end_processes = [=] {
+    terminal_actor_state& st = self->state;
+    if (st.pid == 0 || std::exchange(st.ending, true)) return;
+    ports.kernel->end_processes(id, st.pid, settings.ladder, me);
+  };
+  const auto finish_if_over = [=] {
+    const terminal_actor_state& st = self->state;
+    if (!st.ended || !st.drained) return;
+    self->send(registry, ended_atom_v, id);
+    self->demonitor(caf::actor_cast<caf::actor_addr>(self->state.detector));
+    self->quit();
+  };
+  return {
+    [=](opened_atom, int32_t pid) {
+      self->state.pid = pid;
+      ports.kernel->track(id, pid, me, self->state.detector);
+      self->send(registry, opened_atom_v, id, pid);
+      if (self->state.close_wanted) end_processes();
+    },
+    [=](failed_atom, caf::error& why) {
+      self->send(registry, failed_atom_v, id, std::move(why));
+      self->demonitor(caf::actor_cast<caf::actor_addr>(self->state.detector));
+      self->quit();
+    },
+    [=](exited_atom, exit_status& status) {
+      if (std::exchange(self->state.exited, true)) return;
+      self->state.exit = std::move(status);
+      ports.io->finish_terminal(id);
+      // The registry lets servers go, or keeps them, as soon as it hears of it; what else runs here
+      // follows the setting.
+      if (settings.on_exit == on_terminal_exit::kill) end_processes();
+    },
+    [=](drained_atom) {
+      terminal_actor_state& st = self->state;
+      if (std::exchange(st.drained, true)) return;
+      // Clients have got all output by now, so that the exit is the last thing they hear.
+      self->send(registry, exited_atom_v, id, st.exit);
+      if (settings.on_exit == on_terminal_exit::keep && !st.ending) st.ended = true;
+      finish_if_over();
+    },
+    [=](foreground_atom, int32_t group) {
+      self->send(self->state.detector, foreground_atom_v, group, self->state.pid);
+      self->send(registry, foreground_atom_v, id, group, self->state.pid);
+    },
+    [=](close_atom) {
+      self->state.close_wanted = true;
+      end_processes();
+    },
+    [=](ended_atom) {
+      self->state.ended = true;
+      // The shell has ended with the rest: usually that is known by now, but nothing may hang on
+      // it.
+      ports.io->finish_terminal(id);
+      finish_if_over();
+    },
+  };
+}
+
+}  // namespace previewd::actors

@@ -1,0 +1,38 @@
+#pragma once
+
+#include "previewd/actors/settings.hpp"
+#include "previewd/messages/detector.hpp"
+#include "previewd/messages/registry.hpp"
+
+namespace previewd::actors {
+
+struct terminal_actor_state {
+  static inline const char* name = "terminal";
+  terminal_actor_state() = default;
+  int32_t pid = 0;  // of the shell, which is also its session and process group; 0: not started yet
+  bool close_wanted = false;
+  bool ending = false;   // the kill ladder runs
+  bool drained = false;  // all output is read, or there was none
+  bool ended = false;    // none of its processes is alive
+  bool exited = false;   // the process that leads it has ended
+  exit_status exit;
+  detector_actor detector;
+};
+
+/// What a terminal is started with.
+struct terminal_order {
+  std::string id;
+  terminal_request request;
+  std::string label;  // of its workspace's origin
+};
+
+/// The complete specification of the PTY and the process for an order.
+terminal_spec spec_of(const terminal_order& order, const terminal_settings& settings);
+
+/// One terminal, from its opening until the last process that was started in it has ended. Owns its
+/// detector.
+terminal_actor::behavior_type terminal(terminal_actor::stateful_pointer<terminal_actor_state> self,
+  terminal_order order, terminal_settings settings, detection_settings detection,
+  registry_actor registry, actor_ports ports);
+
+}  // namespace previewd::actors

@@ -1,0 +1,23 @@
+#include "previewd/actors/ws_connection.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include "previewd/messages/data_plane.hpp"
+
+namespace previewd::actors {
+
+ws_connection_actor::behavior_type
+ws_connection(ws_connection_actor::stateful_pointer<ws_connection_state> self, connection_id id,
+  caf::actor owner, data_plane* io) {
+  self->monitor(owner);
+  self->set_down_handler([self](caf::down_msg&) { self->quit(); });
+  // Runs whatever ends the actor: told to, the connection closed, or a fault.
+  self->attach_functor([id, io](const caf::error&) { io->close_connection(id); });
+  io->adopt_connection(id, caf::actor_cast<ws_connection_actor>(self));
+  return {
+    [=](closed_atom) { self->quit(); },
+  };
+}
+
+}  // namespace previewd::actors

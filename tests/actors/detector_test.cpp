@@ -1,0 +1,175 @@
+#include <catch2/catch.hpp>
+
+#include "previewd/tests/actors/world.hpp"
+
+using namespace previewd;
+using namespace previewd::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+listener_fact socket_at(std::string address, uint16_t port, uint64_t inode, int32_t leader = job) {
+  return {{inode, port, address.find(':') != std::string::npos}, std::move(address), {leader + 1},
+    leader, "node server.js"};
+}
+
+identity page(std::string type = "vite") {
+  return {identity::verdict::http, 200, true, std::move(type), prefix_mode::stripped};
+}
+
+struct detecting : world {
+  detecting() { terminal = open_terminal(); }
+
+  void sockets(std::vector<listener_fact> facts) {
+    for (const listener_fact& fact : facts) kernel.listening.insert(fact.id.inode);
+    caf::anon_send(detector(), listeners_atom_v, std::move(facts));
+    run();
+  }
+  void answer(const identity& what) {
+    caf::anon_send(detector(), identity_atom_v, io.looks.back().token, what);
+    run();
+  }
+  detector_actor detector() { return io.terminals.at(terminal.id).detector; }
+
+  terminal_info terminal;
+};
+
+}  // namespace
+
+TEST_CASE(
+  "a listener that stays and answers is registered where it listens", "[actors][detector]") {
+  detecting w;
+  w.foreground(w.terminal, job);
+
+  w.sockets({socket_at("::1", 5173, 1)});
+  CHECK(w.io.looks.empty());  // it may be a port check
+  w.advance(40ms);
+  REQUIRE(w.io.looks.size() == 1);
+  w.answer(page());
+
+  const auto servers = w.status().servers;
+  REQUIRE(servers.size() == 1);
+  CHECK(servers.front().upstream == endpoint{"::1", 5173, scheme::http});
+  CHECK(servers.front().type == "vite");
+  CHECK(servers.front().state == server_state::ready);
+  CHECK(servers.front().terminal_id == w.terminal.id);
+  CHECK(servers.front().command == "node server.js");
+}
+
+TEST_CASE("a port check is no server", "[actors][detector]") {
+  detecting w;
+
+  w.sockets({socket_at("0.0.0.0", 5173, 1)});
+  w.advance(10ms);
+  w.sockets({});
+  w.sockets({socket_at("::1", 5173, 2)});
+  w.advance(100ms);
+
+  REQUIRE(w.io.looks.size() == 1);
+  CHECK(w.io.looks.front().target.address == "::1");
+}
+
+TEST_CASE("two sockets of one port are one server, gone with the last", "[actors][detector]") {
+  detecting w;
+  w.sockets({socket_at("0.0.0.0", 3000, 1)});
+  w.advance(40ms);
+  w.sockets({socket_at("0.0.0.0", 3000, 1), socket_at("::", 3000, 2)});
+  w.advance(40ms);
+
+  REQUIRE(w.io.looks.size() == 1);
+  CHECK(w.io.looks.front().target.address == "127.0.0.1");
+  w.answer(page());
+  CHECK(w.status().servers.size() == 1);
+}
+
+TEST_CASE("what does not speak HTTP, and an inspector, are not registered", "[actors][detector]") {
+  detecting w;
+  w.sockets({socket_at("127.0.0.1", 9229, 1), socket_at("127.0.0.1", 5432, 2)});
+  w.advance(40ms);
+
+  REQUIRE(w.io.looks.size() == 1);
+  CHECK(w.io.looks.front().target.port == 5432);
+  w.answer({identity::verdict::not_http, 0, false, "http", prefix_mode::stripped});
+  w.advance(5s);
+
+  CHECK(w.status().servers.empty());
+  CHECK(w.io.looks.size() == 1);
+}
+
+TEST_CASE(
+  "a server that answers 5xx at first is starting until it does not", "[actors][detector]") {
+  detecting w;
+  w.sockets({socket_at("127.0.0.1", 3000, 1)});
+  w.advance(40ms);
+  w.answer({identity::verdict::http, 503, true, "http", prefix_mode::stripped});
+  CHECK(w.status().servers.front().state == server_state::starting);
+  w.advance(300ms);
+
+  REQUIRE(w.io.looks.size() == 2);
+  w.answer(page("nuxt"));
+
+  CHECK(w.status().servers.front().state == server_state::ready);
+  CHECK(w.status().servers.front().type == "nuxt");
+  CHECK(w.io.count(event_kind::server_started) == 1);
+}
+
+TEST_CASE("a server that accepts and is silent is starting, and ready when its answer comes",
+  "[actors][detector]") {
+  detecting w;
+  w.sockets({socket_at("::", 3000, 1)});
+  w.advance(40ms);
+
+  w.answer({identity::verdict::silent, 0, false, "http", prefix_mode::stripped});
+  CHECK(w.status().servers.front().state == server_state::starting);
+  w.answer(page("next"));
+
+  CHECK(w.status().servers.front().state == server_state::ready);
+}
+
+TEST_CASE("a listener that refuses is looked at a few times more", "[actors][detector]") {
+  detecting w;
+  w.sockets({socket_at("127.0.0.1", 3000, 1)});
+  for (int i = 0; i < 10; ++i) {
+    w.advance(300ms);
+    if (!w.io.looks.empty()) w.answer({});
+  }
+
+  CHECK(w.io.looks.size() == 4);
+  CHECK(w.status().servers.empty());
+}
+
+TEST_CASE(
+  "output and a new foreground job hurry a look, and register nothing", "[actors][detector]") {
+  detecting w;
+  const auto before = w.kernel.scans;
+
+  caf::anon_send(w.detector(), output_atom_v, std::vector<url_hint>{{scheme::http, 4000}});
+  w.foreground(w.terminal, job);
+  w.run();
+
+  CHECK(w.kernel.scans == before + 2);
+  CHECK(w.status().servers.empty());
+}
+
+TEST_CASE(
+  "a server replaced on its port is a restart with the new socket", "[actors][detector][restart]") {
+  detecting w;
+  w.foreground(w.terminal, job);
+  w.sockets({socket_at("::1", 5173, 1)});
+  w.advance(40ms);
+  w.answer(page());
+  const server_ref first = w.status().servers.front().ref;
+
+  w.kernel.close(1);
+  w.run();
+  w.sockets({});
+  w.sockets({socket_at("::1", 5173, 2)});
+  w.advance(40ms);
+  w.answer(page());
+
+  const auto servers = w.status().servers;
+  REQUIRE(servers.size() == 1);
+  CHECK(servers.front().previous_generation == first.generation);
+  CHECK(w.io.count(event_kind::server_stopped) == 0);
+  CHECK(w.io.count(event_kind::server_started) == 2);
+}

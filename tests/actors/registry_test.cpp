@@ -1,0 +1,244 @@
+#include <catch2/catch.hpp>
+
+#include "previewd/messages/error.hpp"
+#include "previewd/tests/actors/world.hpp"
+
+using namespace previewd;
+using namespace previewd::test;
+using namespace std::chrono_literals;
+
+TEST_CASE("a server is announced once every thread has its route", "[actors][registry][I2]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  w.io.applies_at_once = false;
+
+  caf::anon_send(w.registry, add_atom_v, w.dev_server(terminal));
+  w.kernel.listening.insert(1);
+  w.run();
+  CHECK(w.io.events.empty());
+  w.io.apply();
+  w.run();
+
+  REQUIRE(w.io.events.size() == 1);
+  const event& started = w.io.events.front();
+  CHECK(started.kind == event_kind::server_started);
+  CHECK(started.server->ref == server_ref{{"shop", "ann"}, 100});
+  CHECK(started.server->primary);
+  CHECK(started.server->previous_generation == 0);
+  CHECK(started.sequence == 101);
+}
+
+TEST_CASE(
+  "a server that has not answered is starting, and announced when it does", "[actors][registry]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  server_description what = w.dev_server(terminal);
+  what.answers = false;
+  what.serves_page = false;
+
+  const server_ref ref = w.add(what);
+  CHECK(w.status().servers.front().state == server_state::starting);
+  CHECK(w.io.route_of(ref)->state == route_state::held);
+  CHECK(w.io.events.empty());
+  what.answers = what.serves_page = true;
+  what.type = "next";
+  caf::anon_send(w.registry, identity_atom_v, ref, what);
+  w.run();
+
+  CHECK(w.io.reachable(ref));
+  REQUIRE(w.io.events.size() == 1);
+  CHECK(w.io.events.front().server->type == "next");
+}
+
+TEST_CASE("workspaces that print alike are apart", "[actors][registry]") {
+  world w;
+  const terminal_info first = w.open_terminal({"a_b", "c"});
+  const terminal_info second = w.open_terminal({"a", "b_c"});
+  const server_ref one = w.add(w.dev_server(first, 5173, 1));
+  const server_ref two = w.add(w.dev_server(second, 5174, 2));
+
+  w.kernel.close(1);
+  w.kernel.end_leader(job);
+  caf::anon_send(w.registry, remove_atom_v, one.generation);
+  w.run();
+
+  CHECK(server_key(one.key) == server_key(two.key));
+  CHECK(w.io.route_of(one) == nullptr);
+  CHECK(w.io.reachable(two));
+  CHECK(w.io.routes.at(one.key).label != w.io.routes.at(two.key).label);
+}
+
+TEST_CASE("a port that another workspace's server holds is taken", "[actors][registry]") {
+  world w;
+  w.add(w.dev_server(w.open_terminal({"a", "ann"})));
+
+  const auto refused = w.deterministic.ask<server_ref>(
+    w.registry, add_atom_v, w.dev_server(w.open_terminal({"b", "bob"}), 5173, 2));
+
+  CHECK(code_of(refused.error()) == errc::port_taken);
+}
+
+TEST_CASE("the same sockets are registered once", "[actors][registry]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  const server_ref first = w.add(w.dev_server(terminal));
+
+  server_description again = w.dev_server(terminal);
+  again.listeners.push_back({9, 5173, true});  // its IPv6 socket is there now
+
+  CHECK(w.add(again) == first);
+  CHECK(w.status().servers.size() == 1);
+}
+
+TEST_CASE("the one that answers with a page is the preview, whoever came first",
+  "[actors][registry][primary]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  server_description api = w.dev_server(terminal, 3000, 1);
+  api.job_leader = 1;
+  api.serves_page = false;
+  const server_ref first = w.add(api);
+  CHECK(w.io.route_of(first)->primary);
+
+  server_description page = w.dev_server(terminal, 5173, 2);
+  page.job_leader = 2;
+  const server_ref second = w.add(page);
+  CHECK_FALSE(w.io.route_of(first)->primary);
+  CHECK(w.io.route_of(second)->primary);
+  CHECK(w.status().servers.front().ref == second);
+
+  SECTION("a later page does not take its place") {
+    server_description later = w.dev_server(terminal, 5174, 3);
+    later.job_leader = 3;
+    later.printed = true;
+    CHECK_FALSE(w.io.route_of(w.add(later))->primary);
+  }
+  SECTION("the next in rank takes its place in the step in which it goes") {
+    w.kernel.close(2);
+    w.kernel.end_leader(2);
+    w.run();
+    CHECK(w.io.route_of(first)->primary);
+    CHECK(w.io.events.back().kind == event_kind::server_primary);
+    CHECK(w.io.events.back().server->ref == first);
+  }
+  SECTION("nothing is promoted while it restarts") {
+    w.kernel.close(2);
+    w.run();
+    CHECK_FALSE(w.io.route_of(first)->primary);
+    CHECK(w.io.route_of(second)->primary);
+  }
+}
+
+TEST_CASE(
+  "a status call waits for a server, at most as long as it said", "[actors][registry][wait]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  caf::scoped_actor self{w.deterministic.system()};
+  auto answer = self->request(caf::actor_cast<caf::actor>(w.registry), caf::infinite, status_atom_v,
+    workspace_key{"shop", "ann"}, caf::timespan{30s});
+  w.run();
+  w.advance(1s);
+  workspace_status got;
+
+  SECTION("it comes") {
+    w.add(w.dev_server(terminal));
+    answer.receive(
+      [&](workspace_status& status) { got = std::move(status); }, [](const caf::error&) {});
+    REQUIRE(got.servers.size() == 1);
+    CHECK(got.servers.front().state == server_state::ready);
+  }
+  SECTION("it does not come") {
+    w.deterministic.advance(29s, 500ms);
+    answer.receive(
+      [&](workspace_status& status) { got = std::move(status); }, [](const caf::error&) {});
+    CHECK(got.servers.empty());
+    CHECK(got.sequence == 100);
+  }
+}
+
+TEST_CASE("a snapshot is of one project and names the newest event it has",
+  "[actors][registry][snapshot]") {
+  world w;
+  const terminal_info ann = w.open_terminal({"shop", "ann"});
+  w.open_terminal({"blog", "ann"});
+  w.add(w.dev_server(ann));
+
+  const auto snapshot =
+    w.deterministic.ask<project_snapshot>(w.registry, snapshot_atom_v, std::string{"shop"});
+
+  REQUIRE(snapshot);
+  CHECK(snapshot->servers.size() == 1);
+  CHECK(snapshot->terminals.size() == 1);
+  CHECK(snapshot->sequence == w.io.events.back().sequence);
+}
+
+TEST_CASE("wrong requests get an error that names what is wrong, and change nothing",
+  "[actors][registry][I7]") {
+  world w;
+  terminal_request request;
+  request.key = {"shop", "ann"};
+  errc expected = errc::invalid_field;
+  SECTION("a bad name") {
+    request.key.user = "../etc";
+    expected = errc::invalid_name;
+  }
+  SECTION("no columns") {
+    request.size.columns = 0;
+  }
+  SECTION("too many rows") {
+    request.size.rows = 1001;
+  }
+  SECTION("a relative directory") {
+    request.cwd = "src";
+  }
+
+  const auto answer = w.deterministic.ask<terminal_info>(w.registry, open_atom_v, request);
+
+  CHECK(code_of(answer.error()) == expected);
+  CHECK(w.io.terminals.empty());
+  CHECK(w.deterministic.running_actors() == w.quiet_actors);
+}
+
+TEST_CASE(
+  "a user has a limited number of terminals over all projects", "[actors][registry][limits]") {
+  auto settings = world::default_settings();
+  settings.terminals_per_user = 2;
+  world w{settings};
+  const terminal_info first = w.open_terminal({"shop", "ann"});
+  w.open_terminal({"blog", "ann"});
+
+  terminal_request request;
+  request.key = {"third", "ann"};
+  CHECK(code_of(w.deterministic.ask<terminal_info>(w.registry, open_atom_v, request).error()) ==
+        errc::limit_reached);
+  // One that has exited gives way.
+  caf::anon_send(w.io.terminals.at(first.id).actor, exited_atom_v, exit_status{0, {}});
+  w.run();
+  CHECK(w.deterministic.ask<terminal_info>(w.registry, open_atom_v, request));
+  CHECK_FALSE(w.io.terminals.contains(first.id));
+}
+
+TEST_CASE(
+  "a terminal that cannot be opened says why and leaves nothing", "[actors][registry][terminal]") {
+  world w;
+  w.io.starts_terminals = false;
+  terminal_request request;
+  request.key = {"shop", "ann"};
+  errc code = errc::none;
+  {
+    caf::scoped_actor self{w.deterministic.system()};
+    auto answer =
+      self->request(caf::actor_cast<caf::actor>(w.registry), caf::infinite, open_atom_v, request);
+    w.run();
+
+    caf::anon_send(
+      w.io.terminals.begin()->second.actor, failed_atom_v, make_error(errc::pty_failed, "no PTY"));
+    w.run();
+
+    answer.receive(
+      [](const terminal_info&) {}, [&](const caf::error& why) { code = code_of(why); });
+  }
+  CHECK(code == errc::pty_failed);
+  CHECK(w.io.terminals.empty());
+  CHECK(w.deterministic.running_actors() == w.quiet_actors);
+}

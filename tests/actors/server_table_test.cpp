@@ -1,0 +1,63 @@
+#include <catch2/catch.hpp>
+
+#include "previewd/actors/server_table.hpp"
+
+using namespace previewd;
+using namespace previewd::actors;
+
+namespace {
+
+server_description server_of(workspace_key key, uint16_t port, uint64_t inode) {
+  server_description what;
+  what.key = std::move(key);
+  what.upstream = {"127.0.0.1", port, scheme::http};
+  what.listeners = {{inode, port, false}};
+  return what;
+}
+
+}  // namespace
+
+TEST_CASE("labels of two workspaces never meet", "[actors][server_table]") {
+  server_table table{1};
+
+  const std::string first = table.know({"Shop", "ann"});
+  const std::string second = table.know({"shop", "Ann"});
+
+  CHECK(first == "shop--ann");
+  CHECK(second != first);
+  CHECK(second.size() <= 63);
+  CHECK(table.know({"Shop", "ann"}) == first);
+}
+
+TEST_CASE(
+  "revisions grow over all workspaces, and generations for ever", "[actors][server_table]") {
+  server_table table{41};
+  const server_ref first = table.add(server_of({"a", "b"}, 1, 1), 0, {}).info.ref;
+  const auto revision = table.next_routes({"a", "b"}).revision;
+  table.take(first);
+
+  const server_ref second = table.add(server_of({"a", "b"}, 1, 2), 0, {}).info.ref;
+
+  CHECK(first.generation == 41);
+  CHECK(second.generation == 42);
+  CHECK(table.next_routes({"c", "d"}).revision > revision);
+  CHECK(table.find(first) == nullptr);
+  CHECK(table.find(server_ref{{"c", "d"}, 42}) == nullptr);
+}
+
+TEST_CASE("what is remembered of stopped servers has a limit", "[actors][server_table][I5]") {
+  server_table table{1, 4};
+  for (int i = 0; i < 100; ++i) {
+    const workspace_key key{"p" + std::to_string(i), "u"};
+    const server_ref ref = table.add(server_of(key, 80, static_cast<uint64_t>(i)), 0, {}).info.ref;
+    table.take(ref);
+    stop_record record;
+    record.ref = ref;
+    table.remember(record);
+  }
+
+  CHECK(table.record_of(100) != nullptr);
+  CHECK(table.record_of(90) == nullptr);
+  CHECK(table.last_stop({"p99", "u"}) != nullptr);
+  CHECK(table.last_stop({"p1", "u"}) == nullptr);
+}

@@ -1,0 +1,78 @@
+#include <algorithm>
+#include <catch2/catch.hpp>
+
+#include "previewd/actors/terminal.hpp"
+#include "previewd/tests/actors/world.hpp"
+
+using namespace previewd;
+using namespace previewd::test;
+
+TEST_CASE(
+  "a terminal's environment says where its preview will be, and nobody can pass for another",
+  "[actors][terminal]") {
+  actors::terminal_settings settings;
+  settings.shell = "/bin/zsh";
+  settings.home = "/home/ann";
+  settings.base_env = {"PATH=/bin", "TERM=dumb"};
+  settings.origin_of = [](const std::string& label) {
+    return "http://" + label + ".preview.localhost:4000";
+  };
+  actors::terminal_order order;
+  order.id = "abc";
+  order.label = "shop--ann";
+  order.request.key = {"shop", "ann"};
+  order.request.env = {{"PREVIEWD_TERMINAL", "another"}, {"NAME", "value"}};
+
+  const terminal_spec spec = actors::spec_of(order, settings);
+
+  const auto has = [&](const std::string& variable) {
+    return std::count(spec.env.begin(), spec.env.end(), variable) == 1;
+  };
+  CHECK(has("PREVIEWD_TERMINAL=abc"));
+  CHECK(has("PREVIEWD_BASE=/preview/shop/ann/"));
+  CHECK(has("PREVIEWD_ORIGIN=http://shop--ann.preview.localhost:4000"));
+  CHECK(has("PREVIEWD_PROJECT=shop"));
+  CHECK(has("PREVIEWD_USER=ann"));
+  CHECK(has("__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS=.preview.localhost"));
+  CHECK(has("TERM=xterm-256color"));
+  CHECK(has("COLORTERM=truecolor"));
+  CHECK(has("NAME=value"));
+  CHECK(has("PATH=/bin"));
+  CHECK_FALSE(has("TERM=dumb"));
+  CHECK_FALSE(has("PREVIEWD_TERMINAL=another"));
+  CHECK(spec.argv == std::vector<std::string>{"/bin/zsh"});
+  CHECK(spec.login_shell);
+  CHECK(spec.cwd == "/home/ann");
+}
+
+TEST_CASE("a command is run as it is, not in a login shell", "[actors][terminal]") {
+  actors::terminal_order order;
+  order.request.command = {"npm", "run", "dev"};
+  order.request.cwd = "/srv";
+
+  const terminal_spec spec = actors::spec_of(order, {});
+
+  CHECK(spec.argv == order.request.command);
+  CHECK_FALSE(spec.login_shell);
+  CHECK(spec.cwd == "/srv");
+}
+
+TEST_CASE("a terminal closed before its process runs still ends it", "[actors][terminal][I3]") {
+  world w;
+  w.io.starts_terminals = false;
+  terminal_request request;
+  request.key = {"shop", "ann"};
+  caf::anon_send(w.registry, open_atom_v, request);
+  w.run();
+  const std::string id = w.io.terminals.begin()->first;
+
+  caf::anon_send(w.registry, close_atom_v, id);
+  w.run();
+  CHECK(w.kernel.ladders.empty());
+  caf::anon_send(w.io.terminals.at(id).actor, opened_atom_v, int32_t{77});
+  w.run();
+
+  CHECK(w.kernel.ladders == std::vector{id});
+  CHECK(w.io.terminals.empty());
+  CHECK(w.deterministic.running_actors() == w.quiet_actors);
+}
