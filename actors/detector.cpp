@@ -177,6 +177,7 @@ private:
 detector_actor::behavior_type detector(detector_actor::stateful_pointer<detector_state> self,
   std::string terminal_id, workspace_key key, detection_settings settings, registry_actor registry,
   actor_ports ports) {
+  hold_ports(self, ports);
   const auto watcher = std::make_shared<terminal_watcher>(
     self, std::move(terminal_id), std::move(key), settings, std::move(registry), ports);
   self->state.watcher = watcher;

@@ -11,13 +11,14 @@
 namespace previewd::actors {
 
 event_bus_actor::behavior_type event_bus(event_bus_actor::stateful_pointer<event_bus_state> self,
-  std::size_t ring_size, uint64_t first_sequence, data_plane* io) {
+  std::size_t ring_size, uint64_t first_sequence, actor_ports ports) {
+  hold_ports(self, ports);
   self->set_down_handler(
     [self](caf::down_msg& down) { self->state.subscribers.erase(down.source); });
   return {
     [=](event_atom, event& what) {
       event_bus_state& st = self->state;
-      io->deliver(what);
+      ports.io->deliver(what);
       for (auto& [address, subscriber] : st.subscribers) self->send(subscriber, event_atom_v, what);
       st.ring.push_back(std::move(what));
       if (st.ring.size() > ring_size) st.ring.pop_front();
@@ -38,7 +39,7 @@ event_bus_actor::behavior_type event_bus(event_bus_actor::stateful_pointer<event
       return std::vector<event>{begin, ring.end()};
     },
     [=](client_atom, connection_id id) {
-      self->spawn(ws_connection, id, caf::actor_cast<caf::actor>(self), io);
+      self->spawn(ws_connection, id, caf::actor_cast<caf::actor>(self), ports);
     },
   };
 }

@@ -19,6 +19,6 @@ struct event_bus_state {
 /// Hands events on to the I/O threads and to subscribing actors, and keeps the last `ring_size` of
 /// them. Owns the actors of the event clients' connections.
 event_bus_actor::behavior_type event_bus(event_bus_actor::stateful_pointer<event_bus_state> self,
-  std::size_t ring_size, uint64_t first_sequence, data_plane* io);
+  std::size_t ring_size, uint64_t first_sequence, actor_ports ports);
 
 }  // namespace previewd::actors

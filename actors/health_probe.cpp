@@ -22,14 +22,15 @@ caf::timespan spread(caf::timespan interval, uint64_t seed, uint64_t round) {
 
 health_probe_actor::behavior_type
 health_probe(health_probe_actor::stateful_pointer<health_probe_state> self, endpoint target,
-  probe_settings settings, uint64_t seed, preview_server_actor owner, data_plane* io) {
+  probe_settings settings, uint64_t seed, preview_server_actor owner, actor_ports ports) {
+  hold_ports(self, ports);
   self->monitor(owner);
   self->set_down_handler([self](caf::down_msg&) { self->quit(); });
   self->delayed_send(self, spread(settings.interval, seed, 0), probe_atom_v, self->state.round);
   return {
     [=](probe_atom, uint64_t round) {
       if (round != self->state.round) return;
-      io->probe(target, settings.timeout, round, caf::actor_cast<health_probe_actor>(self));
+      ports.io->probe(target, settings.timeout, round, caf::actor_cast<health_probe_actor>(self));
       // A deadline of its own: an answer that gets lost is a time-out, not a stalled probe.
       self->delayed_send(self, settings.timeout * 2, round, probe_outcome::timed_out, uint64_t{0});
     },

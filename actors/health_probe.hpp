@@ -16,6 +16,6 @@ struct health_probe_state {
 /// interval, by `seed`, so that many do not fall together.
 health_probe_actor::behavior_type
 health_probe(health_probe_actor::stateful_pointer<health_probe_state> self, endpoint target,
-  probe_settings settings, uint64_t seed, preview_server_actor owner, data_plane* io);
+  probe_settings settings, uint64_t seed, preview_server_actor owner, actor_ports ports);
 
 }  // namespace previewd::actors

@@ -115,7 +115,7 @@ public:
 
   void tunnel_opened(connection_id id) {
     const auto connection = self_->spawn<caf::monitored>(
-      ws_connection, id, caf::actor_cast<caf::actor>(self_), ports_.io);
+      ws_connection, id, caf::actor_cast<caf::actor>(self_), ports_);
     state().connections.insert(caf::actor_cast<caf::actor_addr>(connection));
     tell_tunnels();
   }
@@ -197,9 +197,10 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
   server_description description, caf::timespan hold, probe_settings probe, registry_actor registry,
   actor_ports ports) {
   const auto me = caf::actor_cast<preview_server_actor>(self);
+  hold_ports(self, ports);
   self->monitor(registry);
   self->spawn<caf::monitored>(
-    health_probe, description.upstream, probe, ref.generation, me, ports.io);
+    health_probe, description.upstream, probe, ref.generation, me, ports);
   // Also what is gone already is said by `watch`: nothing can fall between being found and being
   // watched.
   if (!description.listeners.empty())

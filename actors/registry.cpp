@@ -744,6 +744,7 @@ private:
 
 registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry_state> self,
   registry_settings settings, event_bus_actor events, actor_ports ports) {
+  hold_ports(self, ports);
   const auto logic =
     std::make_shared<registrar>(self, std::move(settings), std::move(events), ports);
   self->state.logic = logic;

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <caf/error.hpp>
 #include <caf/timespan.hpp>
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -67,10 +69,20 @@ struct registry_settings {
   detection_settings detection;
 };
 
-/// The ports of the process that actors use. Both outlive every actor.
+/// The ports of the process that actors use.
 struct actor_ports {
   data_plane* io = nullptr;
   kernel_watch* kernel = nullptr;
+  /// Whoever owns the ports waits until nobody holds this any more before it lets them go. May be
+  /// empty: then they outlive everybody.
+  std::weak_ptr<const void> in_use;
 };
+
+/// Keeps the ports until the actor has ended, all that it does at its end included. Every actor
+/// that uses them calls it first.
+template <class Self>
+void hold_ports(Self* self, const actor_ports& ports) {
+  self->attach_functor([held = ports.in_use.lock()](const caf::error&) {});
+}
 
 }  // namespace previewd::actors

@@ -55,6 +55,7 @@ terminal_spec spec_of(const terminal_order& order, const terminal_settings& sett
 terminal_actor::behavior_type terminal(terminal_actor::stateful_pointer<terminal_actor_state> self,
   terminal_order order, terminal_settings settings, detection_settings detection,
   registry_actor registry, actor_ports ports) {
+  hold_ports(self, ports);
   const auto me = caf::actor_cast<terminal_actor>(self);
   const std::string id = order.id;
   self->state.detector =

@@ -9,12 +9,13 @@ namespace previewd::actors {
 
 ws_connection_actor::behavior_type
 ws_connection(ws_connection_actor::stateful_pointer<ws_connection_state> self, connection_id id,
-  caf::actor owner, data_plane* io) {
+  caf::actor owner, actor_ports ports) {
+  hold_ports(self, ports);
   self->monitor(owner);
   self->set_down_handler([self](caf::down_msg&) { self->quit(); });
   // Runs whatever ends the actor: told to, the connection closed, or a fault.
-  self->attach_functor([id, io](const caf::error&) { io->close_connection(id); });
-  io->adopt_connection(id, caf::actor_cast<ws_connection_actor>(self));
+  self->attach_functor([id, io = ports.io](const caf::error&) { io->close_connection(id); });
+  ports.io->adopt_connection(id, caf::actor_cast<ws_connection_actor>(self));
   return {
     [=](closed_atom) { self->quit(); },
   };

@@ -16,6 +16,6 @@ struct ws_connection_state {
 /// its owner does.
 ws_connection_actor::behavior_type
 ws_connection(ws_connection_actor::stateful_pointer<ws_connection_state> self, connection_id id,
-  caf::actor owner, data_plane* io);
+  caf::actor owner, actor_ports ports);
 
 }  // namespace previewd::actors
