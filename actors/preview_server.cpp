@@ -23,11 +23,12 @@ public:
   using self_pointer = preview_server_actor::stateful_pointer<preview_server_state>;
 
   watcher(self_pointer self, server_ref ref, server_description description, caf::timespan hold,
-    registry_actor registry, actor_ports ports)
+    uint32_t failures, registry_actor registry, actor_ports ports)
       : self_{self},
         ref_{std::move(ref)},
         description_{std::move(description)},
         hold_{hold},
+        failures_{failures},
         registry_{std::move(registry)},
         ports_{ports} {
     state().was_foreground = description_.foreground;
@@ -64,7 +65,9 @@ public:
   }
 
   void refused(observer who) {
-    if (state().down || state().asking) return;
+    if (state().down) return;
+    state().route_taken = true;
+    if (state().asking) return;
     state().asking = who;
     ask_the_kernel();
   }
@@ -81,17 +84,21 @@ public:
     // It runs on while the shell has the terminal: a background job, whose restarts the prompt says
     // nothing about.
     if (!what.stopped && st.shell != 0 && st.foreground == st.shell) st.was_foreground = false;
+    const bool route_taken = std::exchange(st.route_taken, false);
     if (what.stopped) {
       show(server_state::suspended, suspended_hint);
     } else if (st.shown == server_state::suspended) {
+      st.timeouts = 0;
       show(server_state::ready, {});
-    } else if (asked_by && *asked_by != observer::probe) {
+    } else if (st.shown == server_state::ready && st.timeouts > failures_) {
+      show(server_state::unreachable, {});
+    } else if (route_taken) {
       // Somebody listens after all: the threads that took the route down put it up again.
       self_->send(registry_, state_atom_v, ref_, st.shown, std::string{});
     }
   }
 
-  void probed(probe_outcome outcome, uint64_t latency_us, uint32_t failures) {
+  void probed(probe_outcome outcome, uint64_t latency_us) {
     preview_server_state& st = state();
     if (st.down) return;
     st.health.checked_at = std::chrono::system_clock::now();
@@ -99,8 +106,7 @@ public:
     st.health.failures = outcome == probe_outcome::alive ? 0 : st.health.failures + 1;
     self_->send(registry_, health_atom_v, ref_, st.health);
     if (outcome == probe_outcome::timed_out) {
-      if (++st.timeouts > failures && st.shown == server_state::ready)
-        show(server_state::unreachable, {});
+      ++st.timeouts;  // whether it is unreachable, or only stopped, the kernel says
     } else {
       st.timeouts = 0;
       if (outcome == probe_outcome::alive && st.shown == server_state::unreachable)
@@ -114,8 +120,8 @@ public:
   }
 
   void tunnel_opened(connection_id id) {
-    const auto connection = self_->spawn<caf::monitored>(
-      ws_connection, id, caf::actor_cast<caf::actor>(self_), ports_);
+    const auto connection =
+      self_->spawn<caf::monitored>(ws_connection, id, caf::actor_cast<caf::actor>(self_), ports_);
     state().connections.insert(caf::actor_cast<caf::actor_addr>(connection));
     tell_tunnels();
   }
@@ -186,6 +192,7 @@ private:
   server_ref ref_;
   server_description description_;
   caf::timespan hold_;
+  uint32_t failures_;
   registry_actor registry_;
   actor_ports ports_;
 };
@@ -199,13 +206,13 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
   const auto me = caf::actor_cast<preview_server_actor>(self);
   hold_ports(self, ports);
   self->monitor(registry);
-  self->spawn<caf::monitored>(
-    health_probe, description.upstream, probe, ref.generation, me, ports);
+  self->spawn<caf::monitored>(health_probe, description.upstream, probe, ref.generation, me, ports);
   // Also what is gone already is said by `watch`: nothing can fall between being found and being
   // watched.
   if (!description.listeners.empty())
     ports.kernel->watch(ref, description.listeners, {description.pid}, description.job_leader, me);
-  const auto w = std::make_shared<watcher>(self, ref, description, hold, registry, ports);
+  const auto w =
+    std::make_shared<watcher>(self, ref, description, hold, probe.failures, registry, ports);
   self->set_down_handler([w](caf::down_msg& down) { w->child_ended(down); });
   // Runs whatever ends the actor. The probe and the tunnels' actors watch us and end by themselves.
   self->attach_functor([ref, ports](const caf::error&) { ports.kernel->unwatch(ref); });
@@ -215,9 +222,7 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
     [=](foreground_atom, int32_t group, int32_t shell) { w->foreground_changed(group, shell); },
     [=](refused_atom, observer who) { w->refused(who); },
     [=](confirm_atom, const listener_state& what) { w->kernel_said(what); },
-    [=](probe_atom, probe_outcome outcome, uint64_t latency_us) {
-      w->probed(outcome, latency_us, probe.failures);
-    },
+    [=](probe_atom, probe_outcome outcome, uint64_t latency_us) { w->probed(outcome, latency_us); },
     [=](tunnel_atom, connection_id id) { w->tunnel_opened(id); },
     [=](tick_atom) { w->hold_over(); },
     [=](close_atom) { self->quit(); },

@@ -8,6 +8,7 @@
 #include <deque>
 #include <list>
 #include <map>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -96,6 +97,7 @@ public:
     if (entry == nullptr) return;
     entry->opening.deliver(std::move(why));
     forget_terminal(id);
+    finish_shutdown();
   }
 
   caf::result<terminal_info> close(const std::string& id) {
@@ -106,18 +108,20 @@ public:
       forget_terminal(id);
       return info;
     }
-    const bool has_servers = !table_.of_terminal(id).empty();
     entry->info.state = terminal_state::closing;
-    if (has_servers)
-      log::info("terminal_closed", "Manually closing terminal, removing preview server",
-        {{"terminal", id}});
-    auto promise = self_->make_response_promise<terminal_info>();
-    entry->closing.push_back(promise);
-    for (const server_ref& ref : table_.of_terminal(id))
+    closing_call call{entry->info, {}, {}};
+    for (const server_ref& ref : table_.of_terminal(id)) {
+      call.remaining.insert(ref.generation);
       remove(ref, {stop_reason::terminal_closed, observer::kernel, {}});
-    answer_closing(id);
+    }
     self_->send(entry->actor, close_atom_v);
-    return promise;
+    if (call.remaining.empty()) return call.info;
+    log::info(
+      "terminal_closed", "Manually closing terminal, removing preview server", {{"terminal", id}});
+    // The terminal may be gone before its servers are: the call waits on its own.
+    call.promise = self_->make_response_promise<terminal_info>();
+    closing_.push_back(std::move(call));
+    return closing_.back().promise;
   }
 
   void terminal_exited(const std::string& id, const exit_status& status) {
@@ -141,6 +145,7 @@ public:
         server->info.terminal_id.clear();
       }
     }
+    if (entry->info.pid == 0) return;  // it never ran, so nobody has heard of it
     event what;
     what.kind = event_kind::terminal_exit;
     what.key = entry->info.key;
@@ -202,6 +207,8 @@ public:
         (home == nullptr || home->info.state != terminal_state::running))
       return no_terminal(what.terminal_id);
     if (server_entry* known = table_.same_listener(what)) return known->info.ref;
+    if (table_.names_ended_listeners(what))
+      return make_error(errc::server_gone, "The server with these sockets has ended.");
     if (table_.taken_by_another(what))
       return make_error(errc::port_taken, "Port " + std::to_string(what.upstream.port) +
                                             " belongs to a server of another workspace.");
@@ -351,6 +358,7 @@ public:
     timer_ = time_point::max();
     const auto now = self_->clock().now();
     while (!graces_.empty() && graces_.front().first <= now) {
+      if (server_entry* entry = table_.find(graces_.front().second)) entry->grace_over = true;
       tell_state(graces_.front().second);
       graces_.pop_front();
     }
@@ -403,16 +411,15 @@ public:
           id, entry->info.pid, settings_.terminal.ladder, terminal_actor{});
       entry->actor = terminal_actor{};
       terminal_exited(id, {});
-      answer_closing(id);
       forget_terminal(id);
       finish_shutdown();
     }
   }
 
   caf::result<uint64_t> shut_down() {
-    shutdown_ = self_->make_response_promise<uint64_t>();
-    shutting_down_ = true;
-    removed_by_shutdown_ = table_.size();
+    shutdown_.push_back(self_->make_response_promise<uint64_t>());
+    const caf::result<uint64_t> answer = shutdown_.back();
+    if (!std::exchange(shutting_down_, true)) removed_by_shutdown_ = table_.size();
     for (const server_ref& ref : table_.all())
       remove(ref, {stop_reason::shutdown, observer::kernel, {}});
     std::vector<std::string> over;
@@ -424,7 +431,6 @@ public:
       }
     }
     for (const std::string& id : over) forget_terminal(id);
-    const caf::result<uint64_t> answer = shutdown_;
     finish_shutdown();
     return answer;
   }
@@ -440,7 +446,13 @@ private:
     int32_t foreground = 0;
     time_point forget_at = time_point::max();
     caf::typed_response_promise<terminal_info> opening;
-    std::vector<caf::typed_response_promise<terminal_info>> closing;
+  };
+
+  /// Somebody who closed a terminal and waits until its servers are unregistered.
+  struct closing_call {
+    terminal_info info;
+    std::set<uint64_t> remaining;  // generations
+    caf::typed_response_promise<terminal_info> promise;
   };
 
   /// What is done once every I/O thread has applied a revision.
@@ -494,10 +506,13 @@ private:
     ports_.io->forget_terminal(id);
   }
 
-  void answer_closing(const std::string& id) {
-    terminal_entry* entry = find_terminal(id);
-    if (entry == nullptr || !table_.of_terminal(id).empty()) return;
-    for (auto& promise : std::exchange(entry->closing, {})) promise.deliver(entry->info);
+  /// This generation is unregistered.
+  void answer_closing(uint64_t generation) {
+    std::erase_if(closing_, [generation](closing_call& call) {
+      if (call.remaining.erase(generation) == 0 || !call.remaining.empty()) return false;
+      call.promise.deliver(call.info);
+      return true;
+    });
   }
 
   static caf::error gone(const stop_record& record) {
@@ -546,7 +561,7 @@ private:
     publish(std::move(what));
     for (auto& promise : std::exchange(removing_[ref.generation], {})) promise.deliver(record);
     removing_.erase(ref.generation);
-    answer_closing(entry.info.terminal_id);
+    answer_closing(ref.generation);
   }
 
   /// A new generation takes the place of a restarting one: no stop is told, and nothing of the old
@@ -620,6 +635,8 @@ private:
         entry->told_unreachable = caf::none;
         break;
       case server_state::restarting:
+        if (!entry->grace_over) return;
+        [[fallthrough]];
       case server_state::suspended:
       case server_state::unreachable: {
         const auto reason =
@@ -718,7 +735,7 @@ private:
 
   void finish_shutdown() {
     if (!shutting_down_ || table_.size() != 0 || !terminals_.empty()) return;
-    if (shutdown_.pending()) shutdown_.deliver(removed_by_shutdown_);
+    for (auto& promise : std::exchange(shutdown_, {})) promise.deliver(removed_by_shutdown_);
   }
 
   self_pointer self_;
@@ -733,13 +750,14 @@ private:
   std::map<caf::actor_addr, server_ref> servers_;  // preview_server actors
   std::unordered_map<workspace_key, std::deque<effect>> effects_;
   std::map<uint64_t, std::vector<caf::typed_response_promise<stop_record>>> removing_;
+  std::list<closing_call> closing_;
   std::list<waiting_call> waiting_;
   std::deque<std::pair<time_point, server_ref>> graces_;
   time_point timer_ = time_point::max();
   uint64_t timer_round_ = 0;
   bool shutting_down_ = false;
   uint64_t removed_by_shutdown_ = 0;
-  caf::typed_response_promise<uint64_t> shutdown_;
+  std::vector<caf::typed_response_promise<uint64_t>> shutdown_;
 };
 
 registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry_state> self,

@@ -12,13 +12,14 @@ namespace {
 constexpr uint16_t first_ephemeral_port = 32768;
 
 struct rank {
-  bool page, printed, chosen_port;
+  bool there, page, printed, chosen_port;
   friend auto operator<=>(const rank&, const rank&) = default;
 };
 
 rank rank_of(const server_entry& entry) {
   const server_description& what = entry.description;
-  return {what.serves_page, what.printed, what.upstream.port < first_ephemeral_port};
+  return {entry.info.state != server_state::restarting, what.serves_page, what.printed,
+    what.upstream.port < first_ephemeral_port};
 }
 
 route_state route_state_of(server_state state) {
@@ -38,6 +39,12 @@ route_state route_state_of(server_state state) {
 bool share_a_listener(const server_description& a, const server_description& b) {
   return std::any_of(a.listeners.begin(), a.listeners.end(), [&](const listener_id& one) {
     return std::find(b.listeners.begin(), b.listeners.end(), one) != b.listeners.end();
+  });
+}
+
+bool has_all_listeners(const server_description& known, const server_description& wanted) {
+  return std::all_of(wanted.listeners.begin(), wanted.listeners.end(), [&](const listener_id& one) {
+    return std::find(known.listeners.begin(), known.listeners.end(), one) != known.listeners.end();
   });
 }
 
@@ -81,12 +88,25 @@ bool server_table::taken_by_another(const server_description& description) const
 
 server_entry* server_table::same_listener(const server_description& description) {
   for (auto& [generation, entry] : servers_) {
-    if (!entry.removal && entry.description.key == description.key &&
-        entry.info.state != server_state::restarting &&
-        share_a_listener(entry.description, description))
-      return &entry;
+    const server_description& known = entry.description;
+    if (entry.removal || known.key != description.key) continue;
+    const bool down = entry.info.state == server_state::restarting;
+    const bool same = description.listeners.empty()
+                        ? !down && known.upstream == description.upstream
+                      : down ? has_all_listeners(known, description)
+                             : share_a_listener(known, description);
+    if (same) return &entry;
   }
   return nullptr;
+}
+
+bool server_table::names_ended_listeners(const server_description& description) const {
+  return !description.listeners.empty() &&
+         std::all_of(
+           description.listeners.begin(), description.listeners.end(), [&](const listener_id& one) {
+             return std::find(ended_inodes_.begin(), ended_inodes_.end(), one.inode) !=
+                    ended_inodes_.end();
+           });
 }
 
 server_entry& server_table::add(server_description description, uint64_t previous, wall_time now) {
@@ -112,6 +132,9 @@ server_entry& server_table::add(server_description description, uint64_t previou
 
 server_entry server_table::take(const server_ref& ref) {
   auto node = servers_.extract(ref.generation);
+  for (const listener_id& one : node.mapped().description.listeners)
+    ended_inodes_.push_back(one.inode);
+  while (ended_inodes_.size() > remembered_) ended_inodes_.pop_front();
   workspace& home = workspace_of(ref.key);
   std::erase(home.generations, ref.generation);
   if (home.generations.empty()) {

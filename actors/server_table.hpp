@@ -20,6 +20,8 @@ struct server_entry {
   preview_server_actor actor;
   /// Clients have been told that it started.
   bool announced = false;
+  /// It has been restarting for longer than a restart that nobody needs to be told of.
+  bool grace_over = false;
   /// A sentence about the present state for the user; may be empty.
   std::string hint;
   /// Clients have been told that it is unreachable, and why.
@@ -50,8 +52,13 @@ public:
   /// Whether a server of another workspace holds this endpoint.
   bool taken_by_another(const server_description& description) const;
 
-  /// A live registration of the same sockets; null when there is none.
+  /// The registration of the same sockets, also if all of them are gone by now; for a description
+  /// without sockets, the live one of the same endpoint in its workspace. Null when there is none.
   server_entry* same_listener(const server_description& description);
+
+  /// Whether it describes nothing but sockets of servers that have ended: old news. Inodes of the
+  /// newest `remembered` ones are known.
+  bool names_ended_listeners(const server_description& description) const;
 
   /// Registers a server under a new generation. `previous`: the generation it replaces, 0 for none.
   server_entry& add(server_description description, uint64_t previous, wall_time now);
@@ -68,8 +75,9 @@ public:
   const stop_record* last_stop(const workspace_key& key) const;
 
   /// Chooses the primary anew: a restarting one stays; a server that answers with a page goes
-  /// before one that does not; else the present one stays; else printed before unprinted, then the
-  /// older. Returns the new primary when it changed.
+  /// before one that does not; else the present one stays; else one that is there before one that
+  /// restarts, page, printed before unprinted, then the older. Returns the new primary when it
+  /// changed.
   server_entry* choose_primary(const workspace_key& key);
 
   /// Makes the workspace known, so that its origin has a name, and returns its label.
@@ -110,7 +118,8 @@ private:
   std::unordered_map<workspace_key, workspace> workspaces_;
   std::unordered_map<std::string, workspace_key> labels_;
   std::map<uint64_t, stop_record> records_;
-  std::deque<workspace_key> idle_;  // workspaces whose last server went, the oldest first
+  std::deque<uint64_t> ended_inodes_;  // the oldest first
+  std::deque<workspace_key> idle_;     // workspaces whose last server went, the oldest first
 };
 
 }  // namespace previewd::actors

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <caf/fwd.hpp>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "previewd/messages/registry.hpp"
+#include "previewd/net/api/json.hpp"
+#include "previewd/net/http/exchange.hpp"
+
+namespace previewd::net::terminal {
+class terminal_hub;
+}
+
+namespace previewd::net::api {
+
+/// A file of the web pages. Immutable, shared by all threads.
+struct page {
+  std::string name;  // `index.html`, `terminal.html`, `iframe.html`, `assets/terminal-a1b2.js`
+  std::string content_type;
+  std::string cache_control;            // empty: `no-cache`
+  std::string etag;                     // with its quotes (RFC 9110, section 8.8.3); empty: none
+  std::string content_security_policy;  // empty: none
+  std::shared_ptr<const std::string> bytes;
+};
+
+/// Limits of the API.
+struct service_api_settings {
+  /// Most bytes of a JSON body; more is answered 413.
+  std::size_t json_bytes = 64 * 1024;
+  /// Most bytes of one input; more is answered 413.
+  std::size_t input_bytes = 1024 * 1024;
+};
+
+/// What the API speaks with. All of it outlives the API.
+struct service_api_parts {
+  caf::actor_system& system;
+  registry_actor registry;
+  terminal::terminal_hub& terminals;
+  address_settings addresses;
+  std::vector<page> pages;
+  /// Collects the proxied WebSockets of all I/O threads and gives them to the callback on the
+  /// calling one.
+  std::function<void(io_thread& here, std::function<void(std::vector<connection_info>)>)>
+    connections;
+  /// Takes what is under `/socket.io/`.
+  http::service_handler socketio;
+};
+
+/// Answers the requests that are not for a preview: the REST API, pages, and what it hands on to
+/// Socket.IO. Does not change once made, so that all I/O threads share one; whatever a request
+/// needs is asked of the registry and the terminals.
+class service_api {
+public:
+  explicit service_api(service_api_parts parts, service_api_settings settings = {});
+
+  /// Answers `request`, now or later, on its thread. The request has passed the checks of its host
+  /// and origin.
+  void handle(const http::exchange_ptr& request) const;
+
+private:
+  struct call;
+  struct endpoint;
+  static const std::vector<endpoint>& endpoints();
+
+  void open_terminal(const call& at) const;
+  void list_terminals(const call& at) const;
+  void show_terminal(const call& at) const;
+  void close_terminal(const call& at) const;
+  void type_into_terminal(const call& at) const;
+  void resize_terminal(const call& at) const;
+  void signal_terminal(const call& at) const;
+  void read_terminal(const call& at) const;
+  void list_servers(const call& at) const;
+  void show_server(const call& at) const;
+  void remove_server(const call& at) const;
+  void preview_status(const call& at) const;
+  void list_connections(const call& at) const;
+  void health(const call& at) const;
+  void start_page(const call& at) const;
+  void terminal_page(const call& at) const;
+  void iframe_page(const call& at) const;
+  void asset(const call& at) const;
+
+  void handle_preview(const http::exchange_ptr& request, const http::preview_target& preview) const;
+  void status_of(const call& at, const workspace_key& key) const;
+  void show_page(const call& at, const std::string& name) const;
+  void gone_or(const call& at, uint64_t generation, caf::error why) const;
+  facts_lookup facts_on(io_thread& here) const;
+
+  service_api_parts parts_;
+  service_api_settings settings_;
+  std::unordered_map<std::string, page> pages_;  // by name
+};
+
+}  // namespace previewd::net::api

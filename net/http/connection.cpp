@@ -1,0 +1,558 @@
+#include "previewd/net/http/connection.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <boost/asio/write.hpp>
+#include <cstdio>
+#include <utility>
+
+#include "previewd/net/http/proxy.hpp"
+#include "previewd/net/http/router.hpp"
+
+namespace previewd::net::http {
+
+namespace {
+
+constexpr std::size_t first_read = 4 * 1024;
+constexpr std::size_t body_buffer = 32 * 1024;
+constexpr std::size_t most_lingered = 1024 * 1024;
+constexpr std::size_t most_chunks_at_once = 16;
+constexpr std::string_view continue_answer = "HTTP/1.1 100 Continue\r\n\r\n";
+
+asio::const_buffer bytes_of(std::string_view text) { return {text.data(), text.size()}; }
+
+std::size_t size_of(const response& answer) {
+  return answer.shared_body ? answer.shared_body->size() : answer.body.size();
+}
+
+}  // namespace
+
+connection::connection(server_core& core, client_socket socket, std::string client_address)
+    : timed_object{core.live},
+      core_{core},
+      socket_{std::move(socket)},
+      client_address_{std::move(client_address)} {
+  ++core_.connections;
+}
+
+connection::~connection() {
+  if (exchange_ != nullptr) exchange_->connection_ = nullptr;
+}
+
+void connection::start(std::string_view read_already) {
+  in_.append(read_already);
+  set_deadline(core_.settings.header_timeout);
+  if (in_.empty()) {
+    read();
+  } else {
+    parse();
+  }
+}
+
+void connection::closing() {
+  --core_.connections;
+  stop_timer();
+  error_code ignored;  // a socket that fails to close is closed all the same
+  socket_.close(ignored);
+  if (proxied_ != nullptr) proxied_->abandon();
+  queue_.clear();
+  body_done_ = nullptr;
+  if (const auto exchange = detach_exchange()) {
+    if (auto gone = std::exchange(exchange->gone_, nullptr)) gone();
+  }
+  core_.connection_gone();
+}
+
+void connection::deadline_passed() {
+  switch (phase_) {
+    case phase::head:
+      if (!head_begun_) {
+        close(close_reason::timed_out);
+      } else {
+        refuse({408, "request_timeout", "The request's head did not arrive in time."});
+      }
+      return;
+    case phase::proxying: proxied_->deadline_passed(); return;
+    case phase::service:
+      if (body_done_) {
+        // A body that does not arrive.
+        close(close_reason::timed_out);
+      }
+      return;
+    case phase::answering:
+    case phase::streaming:
+    case phase::lingering:
+    case phase::moving: close(close_reason::timed_out); return;
+  }
+}
+
+void connection::read() {
+  if (reading_ || input_ended_ || closed()) return;
+  // Room for a head that is still incomplete, else only for what may wait meanwhile.
+  const std::size_t most = phase_ == phase::head ? std::max(core_.settings.header_bytes + first_read, body_buffer) : body_buffer;
+  const std::size_t least = phase_ == phase::head || body_.complete() ? first_read / 4 : body_buffer / 2;
+  const asio::mutable_buffer room = in_.prepare(least, most);
+  if (room.size() == 0) return;
+  reading_ = true;
+  socket_.async_read_some(room, counted([this](const error_code& error, std::size_t count) {
+    reading_ = false;
+    in_.commit(count);
+    received(error);
+  }));
+}
+
+void connection::received(const error_code& error) {
+  if (phase_ == phase::moving) {
+    hand_over();
+    return;
+  }
+  if (error) {
+    input_ended_ = true;
+    // A service request that is being answered may be answered yet, unless it wants to know of the end.
+    const bool answer_first = phase_ == phase::answering ||
+                              (phase_ == phase::service && !body_done_ && exchange_ != nullptr && !exchange_->gone_);
+    if (!answer_first) close(close_reason::peer_closed);
+    return;
+  }
+  switch (phase_) {
+    case phase::head: parse(); return;
+    case phase::proxying: proxied_->client_received(); return;
+    case phase::service:
+      if (body_done_) {
+        feed_body();
+      } else {
+        read();
+      }
+      return;
+    case phase::answering:
+    case phase::streaming: read(); return;
+    case phase::lingering:
+      lingered_ += in_.view().size();
+      in_.consume(in_.view().size());
+      if (lingered_ > most_lingered) {
+        close(close_reason::misbehaved);
+      } else {
+        read();
+      }
+      return;
+    case phase::moving: return;
+  }
+}
+
+void connection::parse() {
+  switch (scanner_.scan(in_.view(), core_.settings.header_bytes)) {
+    case head_scanner::progress::incomplete:
+      if (!head_begun_) {
+        head_begun_ = true;
+        set_deadline(core_.settings.header_timeout);
+      }
+      read();
+      return;
+    case head_scanner::progress::malformed:
+      refuse({400, "bad_request", "This is not a request of HTTP/1.1."});
+      return;
+    case head_scanner::progress::too_large:
+      refuse({431, "header_too_large", "The request's head is larger than limits.header_bytes."});
+      return;
+    case head_scanner::progress::complete: break;
+  }
+  head_text_.assign(in_.view().substr(scanner_.begin(), scanner_.end() - scanner_.begin()));
+  in_.consume(scanner_.end());
+  ++core_.requests;
+  if (const auto error = read_request_head(head_text_, head_)) {
+    refuse(*error);
+  } else {
+    serve();
+  }
+}
+
+void connection::refuse(const message_error& error) {
+  // Whatever was meant, the next request cannot be told apart from this one.
+  head_ = request_head{};
+  head_.keep_alive = false;
+  body_.begin(body_reader::framing::none);
+  response what = problem(error.status, error.code, std::string{error.detail});
+  what.close = true;
+  answer(std::move(what));
+}
+
+void connection::serve() {
+  clear_deadline();
+  if (head_.chunked) {
+    body_.begin(body_reader::framing::chunked);
+  } else {
+    body_.begin(body_reader::framing::length, head_.content_length.value_or(0));
+  }
+  routing where = route_request(head_, core_.settings, core_.routes);
+  switch (where.what) {
+    case routing::kind::answer: answer(std::move(where.answer)); return;
+    case routing::kind::preview:
+      phase_ = phase::proxying;
+      if (proxied_ == nullptr) proxied_ = std::make_unique<proxied_request>(*this, core_);
+      proxied_->start(std::move(*where.target));
+      return;
+    case routing::kind::service: break;
+  }
+  phase_ = phase::service;
+  auto exchange =
+    std::make_shared<service_exchange>(*this, std::move(head_text_), std::move(head_), std::move(where.target));
+  exchange_ = exchange.get();
+  // The head is the exchange's now; what is needed of it to write the answer stays here.
+  head_ = request_head{};
+  head_.version = exchange->head_.version;
+  head_.keep_alive = exchange->head_.keep_alive;
+  head_.expects_continue = exchange->head_.expects_continue;
+  head_.websocket_upgrade = exchange->head_.websocket_upgrade;
+  head_.method = exchange->head_.method == "HEAD" ? "HEAD" : "";
+  if (core_.service) core_.service(std::move(exchange));
+}
+
+void connection::send(std::array<asio::const_buffer, 2> bytes) {
+  sending_ = true;
+  asio::async_write(socket_, bytes, counted([this](const error_code& error, std::size_t) {
+    sending_ = false;
+    proxied_->client_sent(error);
+  }));
+}
+
+void connection::answer(response what) { write_own(std::move(what)); }
+
+bool connection::body_is_read() {
+  if (!body_.complete()) in_.consume(body_.feed(in_.view()));
+  return body_.complete();
+}
+
+void connection::write_own(response what) {
+  phase_ = phase::answering;
+  own_ = std::move(what);
+  keep_ = head_.keep_alive && !own_.close && !core_.stopping && body_is_read() && !input_ended_;
+  own_head_.clear();
+  write_answer_head(
+    own_head_, own_, {.version = head_.version, .keep_alive = keep_, .length = size_of(own_)}, core_.date());
+  const bool no_body = head_.method == "HEAD" || own_.status == 204 || own_.status == 304;
+  const std::string_view body = own_.shared_body ? std::string_view{*own_.shared_body} : std::string_view{own_.body};
+  set_deadline(core_.settings.idle_timeout);
+  sending_ = true;
+  asio::async_write(socket_,
+    std::array<asio::const_buffer, 2>{bytes_of(own_head_), bytes_of(no_body ? std::string_view{} : body)},
+    counted([this](const error_code& error, std::size_t) {
+      sending_ = false;
+      own_written(error);
+    }));
+}
+
+void connection::own_written(const error_code& error) {
+  own_ = response{};
+  detach_exchange();
+  if (error) {
+    close(close_reason::peer_closed);
+  } else {
+    finished(keep_);
+  }
+}
+
+void connection::finished(bool keep) {
+  if (closed()) return;
+  if (!keep || input_ended_ || core_.stopping) {
+    linger();
+    return;
+  }
+  phase_ = phase::head;
+  head_begun_ = false;
+  scanner_.reset();
+  if (!in_.empty()) {
+    parse();
+    return;
+  }
+  if (!reading_ && in_.capacity() > first_read) in_.release();
+  set_deadline(core_.settings.idle_timeout);
+  read();
+}
+
+void connection::linger() {
+  // Closing with bytes unread would reset the connection, and the answer could be lost with it (RFC 9112, section 9.6).
+  phase_ = phase::lingering;
+  if (input_ended_) {
+    close(close_reason::finished);
+    return;
+  }
+  error_code error;
+  socket_.shutdown(client_socket::shutdown_send, error);
+  if (error) {
+    close(close_reason::finished);
+    return;
+  }
+  set_deadline(core_.settings.drain);
+  lingered_ = 0;
+  in_.consume(in_.view().size());
+  read();
+}
+
+client_socket connection::take_socket() {
+  client_socket socket = std::move(socket_);
+  close(close_reason::handed_on);
+  return socket;
+}
+
+std::shared_ptr<service_exchange> connection::detach_exchange() {
+  service_exchange* exchange = std::exchange(exchange_, nullptr);
+  if (exchange == nullptr) return nullptr;
+  exchange->connection_ = nullptr;
+  // Null while its destructor runs.
+  return exchange->weak_from_this().lock();
+}
+
+// --- What the service asks ---
+
+void connection::respond(response what) {
+  body_done_ = nullptr;
+  write_own(std::move(what));
+}
+
+void connection::read_body(std::size_t limit, std::function<void(std::string)> done) {
+  body_limit_ = limit;
+  body_content_.clear();
+  body_done_ = std::move(done);
+  if (!body_.complete() && in_.empty() && head_.expects_continue) {
+    sending_ = true;
+    asio::async_write(socket_, bytes_of(continue_answer), counted([this](const error_code& error, std::size_t) {
+      sending_ = false;
+      if (error) {
+        close(close_reason::peer_closed);
+      } else if (phase_ == phase::streaming) {
+        write_stream();
+      }
+    }));
+  }
+  feed_body();
+}
+
+void connection::feed_body() {
+  in_.consume(body_.feed(in_.view(), &body_content_));
+  if (body_.malformed()) {
+    exchange_->progress_ = service_exchange::progress::answered;
+    response what = problem(400, "bad_request", "The body's chunks are malformed.");
+    what.close = true;
+    respond(std::move(what));
+  } else if (body_content_.size() > body_limit_ || exchange_->head_.content_length.value_or(0) > body_limit_) {
+    exchange_->progress_ = service_exchange::progress::answered;
+    response what = problem(errc::payload_too_large,
+      "The body is larger than the " + std::to_string(body_limit_) + " bytes that are allowed here.");
+    what.close = true;
+    respond(std::move(what));
+  } else if (body_.complete()) {
+    clear_deadline();
+    auto done = std::exchange(body_done_, nullptr);
+    // Kept while its holder is called, whatever it drops.
+    const auto keep = exchange_->weak_from_this().lock();
+    done(std::exchange(body_content_, {}));
+  } else {
+    set_deadline(core_.settings.idle_timeout);
+    read();
+  }
+}
+
+void connection::watch_for_end() {
+  if (!head_.websocket_upgrade && !body_done_ && (phase_ == phase::service || phase_ == phase::streaming)) read();
+}
+
+void connection::start_stream(response head) {
+  phase_ = phase::streaming;
+  body_done_ = nullptr;
+  stream_ends_ = false;
+  keep_ = head_.keep_alive && !head.close && head_.version == 11 && body_is_read();
+  chunk first;
+  write_answer_head(first.before, head, {.version = head_.version, .keep_alive = keep_, .length = {}}, core_.date());
+  queued_bytes_ += first.before.size();
+  queue_.push_back(std::move(first));
+  write_stream();
+  if (!closed()) read();
+}
+
+bool connection::write(std::shared_ptr<const std::string> bytes, std::size_t limit) {
+  if (stream_ends_ || bytes == nullptr) return false;
+  if (head_.method == "HEAD" || bytes->empty()) return true;
+  if (queued_bytes_ + bytes->size() > limit) {
+    close(close_reason::misbehaved);
+    return false;
+  }
+  chunk next;
+  if (head_.version == 11) {
+    std::array<char, 24> size{};
+    const int n = std::snprintf(size.data(), size.size(), "%zx\r\n", bytes->size());
+    next.before.assign(size.data(), static_cast<std::size_t>(n));
+  }
+  queued_bytes_ += bytes->size();
+  next.bytes = std::move(bytes);
+  queue_.push_back(std::move(next));
+  write_stream();
+  return true;
+}
+
+void connection::finish_stream() {
+  if (stream_ends_) return;
+  stream_ends_ = true;
+  if (head_.version == 11 && head_.method != "HEAD") {
+    chunk last;
+    last.before = "0\r\n\r\n";
+    queue_.push_back(std::move(last));
+  }
+  write_stream();
+}
+
+void connection::write_stream() {
+  if (sending_) return;
+  if (queue_.empty()) {
+    clear_deadline();
+    if (stream_ends_) end_stream();
+    return;
+  }
+  constexpr std::string_view line_end = "\r\n";
+  writing_ = std::min(queue_.size(), most_chunks_at_once);
+  gathered_.clear();
+  for (std::size_t i = 0; i < writing_; ++i) {
+    const chunk& c = queue_[i];
+    if (!c.before.empty()) gathered_.push_back(bytes_of(c.before));
+    if (c.bytes == nullptr) continue;
+    gathered_.push_back(bytes_of(*c.bytes));
+    if (head_.version == 11) gathered_.push_back(bytes_of(line_end));
+  }
+  set_deadline(core_.settings.idle_timeout);
+  sending_ = true;
+  asio::async_write(socket_, gathered_, counted([this](const error_code& error, std::size_t) {
+    sending_ = false;
+    if (error) {
+      close(close_reason::peer_closed);
+      return;
+    }
+    for (; writing_ != 0; --writing_) {
+      const chunk& c = queue_.front();
+      queued_bytes_ -= c.bytes != nullptr ? c.bytes->size() : 0;
+      queue_.pop_front();
+    }
+    write_stream();
+  }));
+}
+
+void connection::end_stream() {
+  detach_exchange();
+  queued_bytes_ = 0;
+  finished(keep_);
+}
+
+std::optional<released_connection> connection::release() {
+  if (!head_.websocket_upgrade || reading_ || sending_ || phase_ != phase::service) return std::nullopt;
+  released_connection result{std::move(socket_), exchange_->head_text_, std::string{in_.view()}};
+  detach_exchange();
+  close(close_reason::handed_on);
+  return result;
+}
+
+void connection::move_to(io_thread& other) {
+  if (phase_ != phase::service || sending_) return;
+  moving_to_ = &other;
+  head_text_ = exchange_->head_text_;
+  detach_exchange();
+  body_done_ = nullptr;
+  phase_ = phase::moving;
+  if (reading_) {
+    // Its handler goes on, with the bytes that it may have read.
+    error_code ignored;
+    socket_.cancel(ignored);
+  } else {
+    hand_over();
+  }
+}
+
+void connection::hand_over() {
+  server* target = moving_to_->index() < core_.peers.size() ? core_.peers[moving_to_->index()] : nullptr;
+  if (target == nullptr) {
+    close(close_reason::ordered);
+    return;
+  }
+  error_code error;
+  // Both ends know the protocol by the family alone: a stream of the Internet or a UNIX one.
+  const int family = client_address_ == "unix"                               ? AF_UNIX
+                     : client_address_.find(':') != std::string::npos ? AF_INET6
+                                                                             : AF_INET;
+  const int descriptor = socket_.release(error);
+  if (error) {
+    close(close_reason::peer_closed);
+    return;
+  }
+  hand_to(*moving_to_, *target, {descriptor, family, client_address_, head_text_ + std::string{in_.view()}});
+  close(close_reason::handed_on);
+}
+
+void connection::exchange_dropped(bool answered) {
+  exchange_ = nullptr;
+  if (answered || closed()) return;
+  if (phase_ == phase::streaming) {
+    // Nobody is left to end it: the client sees that it is cut.
+    close(close_reason::finished);
+  } else {
+    respond(problem(errc::internal, "The service has no answer to this request."));
+  }
+}
+
+// --- The exchange ---
+
+service_exchange::service_exchange(
+  connection& from, std::string head_text, request_head head, std::optional<preview_target> target)
+    : connection_{&from},
+      thread_{from.core().thread},
+      client_address_{from.client_address()},
+      head_text_{std::move(head_text)},
+      head_{std::move(head)},
+      target_{std::move(target)} {}
+
+service_exchange::~service_exchange() {
+  if (connection_ != nullptr) connection_->exchange_dropped(progress_ == progress::answered || progress_ == progress::finished);
+}
+
+void service_exchange::read_body(std::size_t limit, std::function<void(std::string)> done) {
+  if (connection_ != nullptr && progress_ == progress::open) connection_->read_body(limit, std::move(done));
+}
+
+void service_exchange::respond(response answer) {
+  if (connection_ == nullptr || progress_ != progress::open) return;
+  progress_ = progress::answered;
+  connection_->respond(std::move(answer));
+}
+
+void service_exchange::start_stream(response head) {
+  if (connection_ == nullptr || progress_ != progress::open) return;
+  progress_ = progress::streaming;
+  connection_->start_stream(std::move(head));
+}
+
+bool service_exchange::write(std::shared_ptr<const std::string> bytes, std::size_t limit) {
+  if (connection_ == nullptr || progress_ != progress::streaming) return false;
+  return connection_->write(std::move(bytes), limit);
+}
+
+void service_exchange::finish() {
+  if (connection_ == nullptr || progress_ != progress::streaming) return;
+  progress_ = progress::finished;
+  connection_->finish_stream();
+}
+
+void service_exchange::on_gone(std::function<void()> gone) {
+  gone_ = std::move(gone);
+  if (connection_ != nullptr && gone_) connection_->watch_for_end();
+}
+
+std::optional<released_connection> service_exchange::release() {
+  if (connection_ == nullptr || progress_ != progress::open) return std::nullopt;
+  progress_ = progress::answered;
+  return connection_->release();
+}
+
+void service_exchange::move_to(io_thread& other) {
+  if (connection_ == nullptr || progress_ != progress::open) return;
+  progress_ = progress::answered;
+  connection_->move_to(other);
+}
+
+}  // namespace previewd::net::http

@@ -1,0 +1,171 @@
+#pragma once
+
+#include <array>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "previewd/net/http/buffer.hpp"
+#include "previewd/net/http/core.hpp"
+#include "previewd/net/http/live.hpp"
+#include "previewd/net/http/message.hpp"
+
+namespace previewd::net::http {
+
+class proxied_request;
+class service_exchange;
+
+/// A client's connection: one request at a time, whatever arrives of the next one waits. Owned by its thread's table.
+class connection final : public timed_object {
+ public:
+  connection(server_core& core, client_socket socket, std::string client_address);
+  ~connection() override;
+
+  /// Begins to read. `read_already`: what another thread has read of it.
+  void start(std::string_view read_already);
+
+  const request_head& head() const noexcept { return head_; }
+  const std::string& client_address() const noexcept { return client_address_; }
+  std::string_view scheme() const noexcept { return "http"; }
+  server_core& core() noexcept { return core_; }
+
+  // For the proxied request. Each call that ends the request is the last thing its caller does.
+
+  /// The bytes after the head that have arrived and have not been used.
+  std::string_view unread() const noexcept { return in_.view(); }
+  void consume(std::size_t count) noexcept { in_.consume(count); }
+  body_reader& body() noexcept { return body_; }
+
+  /// Sees to it that a read is under way, if there is room: the next part of the body, the next request, or the client's end.
+  void read();
+
+  /// Writes all, gathered; then `proxied_request::client_sent`. One at a time.
+  void send(std::array<asio::const_buffer, 2> bytes);
+
+  using timed_object::clear_deadline;
+  using timed_object::set_deadline;
+
+  /// Answers instead of a server.
+  void answer(response what);
+
+  /// The answer is complete. `keep`: another request may follow.
+  void finished(bool keep);
+
+  /// The socket, for a tunnel, when no operation is under way. The connection closes.
+  client_socket take_socket();
+
+  // For the exchange.
+  void respond(response what);
+  void read_body(std::size_t limit, std::function<void(std::string)> done);
+  void start_stream(response head);
+  bool write(std::shared_ptr<const std::string> bytes, std::size_t limit);
+  void finish_stream();
+  void watch_for_end();
+  std::optional<released_connection> release();
+  void move_to(io_thread& other);
+  /// The last pointer to the exchange has gone.
+  void exchange_dropped(bool answered);
+
+ protected:
+  void closing() override;
+  void deadline_passed() override;
+
+ private:
+  enum class phase : uint8_t { head, service, proxying, answering, streaming, lingering, moving };
+  struct chunk {
+    std::string before;
+    std::shared_ptr<const std::string> bytes;
+  };
+
+  void received(const error_code& error);
+  void parse();
+  void refuse(const message_error& error);
+  void serve();
+  void write_own(response what);
+  void own_written(const error_code& error);
+  bool body_is_read();
+  void feed_body();
+  void write_stream();
+  void end_stream();
+  void linger();
+  void hand_over();
+  std::shared_ptr<service_exchange> detach_exchange();
+
+  server_core& core_;
+  client_socket socket_;
+  std::string client_address_;
+  flat_buffer in_;
+  head_scanner scanner_{head_scanner::kind::request};
+  std::string head_text_;
+  request_head head_;
+  body_reader body_;
+  std::unique_ptr<proxied_request> proxied_;
+  service_exchange* exchange_ = nullptr;
+  phase phase_ = phase::head;
+  bool reading_ = false;
+  bool input_ended_ = false;
+  bool head_begun_ = false;
+  bool sending_ = false;
+  bool keep_ = false;  // after the answer under way
+  std::size_t lingered_ = 0;
+
+  // An answer of our own, while it is written.
+  response own_;
+  std::string own_head_;
+
+  // A body that the service wants.
+  std::function<void(std::string)> body_done_;
+  std::string body_content_;
+  std::size_t body_limit_ = 0;
+
+  // An answer without a known length.
+  std::deque<chunk> queue_;
+  std::size_t queued_bytes_ = 0;
+  std::size_t writing_ = 0;  // chunks of the write under way
+  std::vector<asio::const_buffer> gathered_;
+  bool stream_ends_ = false;
+
+  io_thread* moving_to_ = nullptr;
+};
+
+/// A request that the service answers: what outlives the connection, if its holder does. On the connection's thread.
+class service_exchange final : public exchange, public std::enable_shared_from_this<service_exchange> {
+ public:
+  service_exchange(connection& from, std::string head_text, request_head head, std::optional<preview_target> target);
+  ~service_exchange() override;
+
+  const request_head& head() const override { return head_; }
+  io_thread& thread() const override { return thread_; }
+  const preview_target* preview() const override { return target_ ? &*target_ : nullptr; }
+  const std::string& client_address() const override { return client_address_; }
+  std::string_view scheme() const override { return "http"; }
+  void read_body(std::size_t limit, std::function<void(std::string body)> done) override;
+  void respond(response answer) override;
+  void start_stream(response head) override;
+  bool write(std::shared_ptr<const std::string> bytes, std::size_t limit) override;
+  void finish() override;
+  void on_gone(std::function<void()> gone) override;
+  bool gone() const override { return connection_ == nullptr; }
+  std::optional<released_connection> release() override;
+  void move_to(io_thread& other) override;
+
+ private:
+  friend class connection;
+  enum class progress : uint8_t { open, answered, streaming, finished };
+
+  connection* connection_;
+  io_thread& thread_;
+  std::string client_address_;
+  std::string head_text_;
+  request_head head_;
+  std::optional<preview_target> target_;
+  std::function<void()> gone_;
+  progress progress_ = progress::open;
+};
+
+}  // namespace previewd::net::http

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "previewd/messages/preview_server.hpp"
+#include "previewd/net/http/exchange.hpp"
+#include "previewd/net/http/live.hpp"
+#include "previewd/net/http/pages.hpp"
+#include "previewd/net/http/route_table.hpp"
+#include "previewd/net/http/server.hpp"
+#include "previewd/net/http/settings.hpp"
+#include "previewd/net/http/upstream.hpp"
+
+namespace previewd::net::http {
+
+class acceptor;
+class tunnel;
+
+/// A connection on its way from one thread to another: its socket, and what has been read from it.
+struct connection_move {
+  int descriptor;
+  int family;  // of the socket (socket(2))
+  std::string client_address;
+  std::string read_already;
+};
+
+/// Sends it there. The socket is closed if the other thread has stopped.
+void hand_to(io_thread& thread, server& target, connection_move what);
+
+/// What the connections of one I/O thread share. Inside net/http only.
+struct server_core {
+  server_core(io_thread& on, http_settings with, service_handler answers, preview_pages shows);
+
+  io_thread& thread;
+  const http_settings settings;
+  const service_handler service;
+  const preview_pages pages;
+  const std::string frame_ancestors;  // for the proxy, as a CSP source list; empty: none
+  std::vector<server*> peers;
+
+  route_table routes;
+  std::vector<acceptor*> acceptors;
+  std::map<uint64_t, tunnel*> tunnels;  // by number, so the oldest comes first
+  uint64_t next_number = 1;
+  std::size_t connections = 0;
+  uint64_t requests = 0;
+  bool stopping = false;
+  std::vector<char> scratch;  // for whoever reads right now and keeps nothing
+
+  // Last, since what it owns uses the rest.
+  live_table live;
+  idle_links* idle = nullptr;
+
+  /// The value of a Date field.
+  std::string_view date();
+
+  /// A connection to a server was refused, or ended before the first byte: nothing is sent to it for a while, and its actor is
+  /// told, once for each observer.
+  void refused(upstream_server& server, observer who);
+
+  /// A new connection to `server`, not yet connected.
+  upstream_link& new_link(const std::shared_ptr<upstream_server>& server);
+
+  /// Begins to serve a client.
+  void add_connection(client_socket socket, std::string client_address, std::string_view read_already);
+
+  /// A connection has gone: there is room for another one.
+  void connection_gone();
+
+ private:
+  std::string date_;
+  std::chrono::system_clock::time_point date_of_;
+};
+
+}  // namespace previewd::net::http

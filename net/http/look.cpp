@@ -1,0 +1,328 @@
+#include "previewd/net/http/look.hpp"
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/error.hpp>
+#include <boost/asio/write.hpp>
+#include <utility>
+
+#include "previewd/messages/workspace.hpp"
+
+namespace previewd::net::http {
+
+namespace {
+
+constexpr std::chrono::milliseconds silence{500};
+constexpr std::size_t most_body = 64 * 1024;
+constexpr std::size_t most_head = 64 * 1024;
+
+bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+
+struct marker {
+  std::string_view text;
+  std::string_view type;
+};
+
+// Frameworks built on another one come first: they show its marks too.
+constexpr std::array body_markers{
+  marker{"__NUXT__", "nuxt"},
+  marker{"/_nuxt/", "nuxt"},
+  marker{"__NEXT_DATA__", "next"},
+  marker{"/_next/", "next"},
+  marker{"content=\"Astro v", "astro"},
+  marker{"astro-island", "astro"},
+  marker{"__sveltekit", "sveltekit"},
+  marker{"__reactRouterContext", "react-router"},
+  marker{"__remixContext", "remix"},
+  marker{"id=\"___gatsby\"", "gatsby"},
+  marker{"<app-root", "angular"},
+  marker{"@vite/client", "vite"},
+  marker{"static/js/bundle.js", "webpack"},
+  marker{"chunk-vendors.js", "webpack"},
+  marker{"webpack-dev-server", "webpack"},
+};
+
+struct field_marker {
+  std::string_view name;
+  std::string_view part;
+  std::string_view type;
+};
+
+constexpr std::array field_markers{
+  field_marker{"x-powered-by", "Next.js", "next"},
+  field_marker{"x-powered-by", "Nuxt", "nuxt"},
+  field_marker{"x-powered-by", "PHP", "php"},
+  field_marker{"x-powered-by", "Express", "express"},
+  field_marker{"server", "Werkzeug", "flask"},
+  field_marker{"server", "WSGIServer", "django"},
+  field_marker{"server", "uvicorn", "uvicorn"},
+  field_marker{"server", "SimpleHTTP", "python"},
+};
+
+bool is_redirect(unsigned status) { return status >= 300 && status < 400 && status != 304; }
+
+// The path of a Location on the same server; nothing for one that leads elsewhere.
+std::string local_path(std::string_view location, const endpoint& target) {
+  const std::size_t scheme_end = location.find("://");
+  if (scheme_end != std::string_view::npos && scheme_end < 6) {
+    std::string_view rest = location.substr(scheme_end + 3);
+    const std::size_t slash = std::min(rest.find('/'), rest.size());
+    if (!has(rest.substr(0, slash), ":" + std::to_string(target.port))) return {};
+    location = rest.substr(slash);
+  }
+  if (location.empty() || location.front() != '/' || location.substr(0, 2) == "//") return {};
+  // What a server says goes into a request: no more of it than a target may have.
+  const auto bad = [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f; };
+  if (std::any_of(location.begin(), location.end(), bad)) return {};
+  return std::string{location.substr(0, location.find('#'))};
+}
+
+}  // namespace
+
+look_evidence evidence_in(const answer_head& head, std::string_view body) {
+  look_evidence result;
+  result.status = head.status;
+  result.location = std::string{find_field(head.fields, "location")};
+  const std::string_view type = find_field(head.fields, "content-type");
+  result.html = type.size() >= 9 && equal_no_case(type.substr(0, 9), "text/html");
+  for (const marker& m : body_markers) {
+    if (!has(body, m.text)) continue;
+    result.type = std::string{m.type};
+    return result;
+  }
+  for (const field_marker& m : field_markers) {
+    if (!has(find_field(head.fields, m.name), m.part)) continue;
+    result.type = std::string{m.type};
+    return result;
+  }
+  return result;
+}
+
+look::look(live_table& table, endpoint target, const workspace_key& key, steady_clock::duration timeout,
+  std::function<void(identity)> said)
+    : timed_object{table},
+      target_{std::move(target)},
+      base_{preview_path(key)},
+      end_{steady_clock::now() + timeout},
+      said_{std::move(said)},
+      socket_{context()} {}
+
+void look::start() {
+  set_deadline(std::min(steady_clock::now() + silence, end_));
+  ask(step::root, "/");
+}
+
+void look::closing() {
+  stop_timer();
+  said_ = nullptr;
+  error_code ignored;  // a socket that fails to close is closed all the same
+  socket_.close(ignored);
+}
+
+void look::say(const identity& what) {
+  if (said_) said_(what);
+}
+
+void look::deadline_passed() {
+  if (step_ != step::root) {
+    // What it is has been seen; only the base path stays open.
+    conclude();
+    return;
+  }
+  if (!std::exchange(silence_said_, true)) {
+    identity silent;
+    silent.outcome = identity::verdict::silent;
+    say(silent);
+  }
+  if (steady_clock::now() >= end_) {
+    close(close_reason::timed_out);
+  } else {
+    set_deadline(end_);
+  }
+}
+
+void look::ask(step what, std::string path) {
+  step_ = what;
+  const uint64_t round = ++round_;
+  error_code error;
+  socket_.close(error);
+  scanner_.reset();
+  head_read_ = false;
+  content_.clear();
+  in_.consume(in_.view().size());
+  request_ = "GET " + path + " HTTP/1.1\r\nHost: localhost:" + std::to_string(target_.port) +
+             "\r\nUser-Agent: previewd\r\nAccept: text/html,*/*;q=0.8\r\nConnection: close\r\n\r\n";
+
+  const auto address = address_of(target_);
+  error = open_socket(socket_, address);
+  if (error) {
+    failed(identity::verdict::refused);
+    return;
+  }
+  socket_.async_connect(address, counted([this, round](const error_code& failure, std::size_t) {
+    if (round != round_) return;
+    if (failure) {
+      failed(identity::verdict::refused);
+      return;
+    }
+    asio::async_write(socket_, asio::buffer(request_), counted([](const error_code&, std::size_t) {
+      // What became of it the answer says.
+    }));
+    receive();
+  }));
+}
+
+void look::receive() {
+  const auto room = in_.prepare(4096, most_head + most_body);
+  socket_.async_read_some(room, counted([this, round = round_](const error_code& error, std::size_t count) {
+    if (round != round_) return;
+    in_.commit(count);
+    received(error);
+  }));
+}
+
+void look::received(const error_code& error) {
+  if (!head_read_) {
+    const auto progress = scanner_.scan(in_.view(), most_head);
+    if (progress == head_scanner::progress::incomplete && !error) {
+      receive();
+      return;
+    }
+    if (progress != head_scanner::progress::complete) {
+      const bool reset = error && error != asio::error::eof && in_.empty();
+      failed(reset ? identity::verdict::refused : identity::verdict::not_http);
+      return;
+    }
+    head_text_.assign(in_.view().substr(0, scanner_.end()));
+    if (!read_answer_head(head_text_, head_)) {
+      failed(identity::verdict::not_http);
+      return;
+    }
+    in_.consume(scanner_.end());
+    if (head_.status < 200) {
+      scanner_.reset();
+      received(error);
+      return;
+    }
+    head_read_ = true;
+    if (head_.status == 204 || head_.status == 304) {
+      body_.begin(body_reader::framing::none);
+    } else if (head_.chunked) {
+      body_.begin(body_reader::framing::chunked);
+    } else if (head_.content_length) {
+      body_.begin(body_reader::framing::length, *head_.content_length);
+    } else {
+      body_.begin(body_reader::framing::until_close);
+    }
+  }
+  in_.consume(body_.feed(in_.view(), &content_));
+  // The beginning tells; a page may also never end.
+  const bool page_begun = content_.size() >= most_body;
+  if (!body_.complete() && !body_.malformed() && !error && !page_begun) {
+    receive();
+  } else {
+    answered(evidence_in(head_, content_));
+  }
+}
+
+void look::answered(look_evidence seen) {
+  const auto below_base = [this](std::string_view path) {
+    return path.substr(0, base_.size()) == base_ && (path.size() == base_.size() || path[base_.size()] == '/' || path[base_.size()] == '?');
+  };
+  const auto note = [this, &seen] {
+    result_.html = result_.html || seen.html;
+    if (!seen.type.empty() && result_.type == "http") result_.type = seen.type;
+  };
+  const bool good = seen.status >= 200 && seen.status < 300;
+  switch (step_) {
+    case step::root: {
+      result_.outcome = identity::verdict::http;
+      result_.status = static_cast<uint16_t>(seen.status);
+      note();
+      if (good || seen.status >= 500) {
+        conclude();
+        return;
+      }
+      // From here on a time-out only leaves the base path open.
+      set_deadline(end_);
+      const std::string path = is_redirect(seen.status) ? local_path(seen.location, target_) : std::string{};
+      if (!path.empty() && !below_base(path)) {
+        ask(step::root_followed, path);
+      } else {
+        ask(step::base, base_ + "/");
+      }
+      return;
+    }
+    case step::root_followed:
+      note();
+      ask(step::base, base_ + "/");
+      return;
+    case step::base: {
+      const std::string path = is_redirect(seen.status) ? local_path(seen.location, target_) : std::string{};
+      if (!path.empty() && below_base(path)) {
+        // Some want the final slash, others do not: what counts is that there is a page in the end.
+        ask(step::base_followed, path);
+        return;
+      }
+      break;
+    }
+    case step::base_followed: break;
+  }
+  if (good) {
+    result_.prefix = prefix_mode::kept;
+    result_.status = static_cast<uint16_t>(seen.status);
+    note();
+  }
+  conclude();
+}
+
+void look::failed(identity::verdict verdict) {
+  if (step_ == step::root) result_.outcome = verdict;
+  conclude();
+}
+
+void look::conclude() {
+  if (closed()) return;
+  say(result_);
+  close(close_reason::finished);
+}
+
+connect_probe::connect_probe(live_table& table, const endpoint& target, steady_clock::duration timeout,
+  std::function<void(probe_outcome, uint64_t)> done)
+    : timed_object{table},
+      address_{address_of(target)},
+      timeout_{timeout},
+      done_{std::move(done)},
+      socket_{context()} {}
+
+void connect_probe::start() {
+  begun_ = steady_clock::now();
+  set_deadline(timeout_);
+  if (open_socket(socket_, address_)) {
+    // Our own lack of descriptors is nothing that the server can be blamed for.
+    finish(probe_outcome::timed_out);
+    return;
+  }
+  socket_.async_connect(address_, counted([this](const error_code& error, std::size_t) {
+    if (!error) {
+      finish(probe_outcome::alive);
+    } else {
+      finish(error == asio::error::timed_out ? probe_outcome::timed_out : probe_outcome::refused);
+    }
+  }));
+}
+
+void connect_probe::finish(probe_outcome outcome) {
+  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - begun_);
+  if (auto done = std::exchange(done_, nullptr)) done(outcome, static_cast<uint64_t>(took.count()));
+  close(close_reason::finished);
+}
+
+void connect_probe::closing() {
+  stop_timer();
+  done_ = nullptr;
+  error_code ignored;  // a socket that fails to close is closed all the same
+  socket_.close(ignored);
+}
+
+}  // namespace previewd::net::http

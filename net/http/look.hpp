@@ -1,0 +1,93 @@
+#pragma once
+
+#include <boost/asio/ip/tcp.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "previewd/messages/detector.hpp"
+#include "previewd/messages/preview_server.hpp"
+#include "previewd/net/http/buffer.hpp"
+#include "previewd/net/http/live.hpp"
+#include "previewd/net/http/message.hpp"
+#include "previewd/net/http/upstream.hpp"
+
+namespace previewd::net::http {
+
+/// What one answer of a dev server says of it.
+struct look_evidence {
+  unsigned status = 0;
+  bool html = false;
+  std::string location;
+  std::string type;  // empty: nothing tells it apart
+};
+
+/// Reads the evidence out of an answer: its head, and the beginning of its body.
+look_evidence evidence_in(const answer_head& head, std::string_view body);
+
+/// One polite look at a listener. Owned by its thread's table; closes by itself.
+class look final : public timed_object {
+ public:
+  look(live_table& table, endpoint target, const workspace_key& key, steady_clock::duration timeout,
+    std::function<void(identity)> said);
+  void start();
+
+ protected:
+  void closing() override;
+  void deadline_passed() override;
+
+ private:
+  // What is asked, in this order; most looks need the first only.
+  enum class step : uint8_t { root, root_followed, base, base_followed };
+
+  void ask(step what, std::string path);
+  void receive();
+  void received(const error_code& error);
+  void answered(look_evidence seen);
+  void failed(identity::verdict verdict);
+  void conclude();
+  void say(const identity& what);
+
+  endpoint target_;
+  std::string base_;  // `/preview/p/u`
+  steady_clock::time_point end_;
+  std::function<void(identity)> said_;
+  asio::ip::tcp::socket socket_;
+  uint64_t round_ = 0;  // of the request under way; handlers of earlier ones are stale
+  step step_ = step::root;
+  std::string request_;
+  flat_buffer in_;
+  head_scanner scanner_{head_scanner::kind::answer};
+  std::string head_text_;
+  answer_head head_;
+  bool head_read_ = false;
+  body_reader body_;
+  std::string content_;
+  identity result_;
+  bool silence_said_ = false;
+};
+
+/// One TCP connect, as a health check. Owned by its thread's table; closes by itself.
+class connect_probe final : public timed_object {
+ public:
+  connect_probe(live_table& table, const endpoint& target, steady_clock::duration timeout,
+    std::function<void(probe_outcome, uint64_t)> done);
+  void start();
+
+ protected:
+  void closing() override;
+  void deadline_passed() override { finish(probe_outcome::timed_out); }
+
+ private:
+  void finish(probe_outcome outcome);
+
+  asio::ip::tcp::endpoint address_;
+  steady_clock::duration timeout_;
+  std::function<void(probe_outcome, uint64_t)> done_;
+  asio::ip::tcp::socket socket_;
+  steady_clock::time_point begun_;
+};
+
+}  // namespace previewd::net::http

@@ -1,0 +1,515 @@
+#include "previewd/net/http/proxy.hpp"
+
+#include <algorithm>
+#include <boost/asio/error.hpp>
+#include <utility>
+
+#include "previewd/net/http/connection.hpp"
+#include "previewd/net/http/forwarding.hpp"
+#include "previewd/net/http/pages.hpp"
+#include "previewd/net/http/tunnel.hpp"
+
+namespace previewd::net::http {
+
+namespace {
+
+constexpr std::size_t answer_buffer = 64 * 1024;
+// A request that cannot be sent twice takes no connection whose end may be near (node closes after 5 s).
+constexpr std::chrono::seconds safe_idle{1};
+
+asio::const_buffer bytes_of(std::string_view text) { return {text.data(), text.size()}; }
+
+constexpr std::string_view nothing_there = "No dev server of this workspace is running now.";
+constexpr std::string_view starting = "The dev server is starting or restarting; try again in a moment.";
+constexpr std::string_view stopped = "The dev server is stopped (Ctrl+Z); type fg in its terminal to let it run again.";
+constexpr std::string_view no_tls = "The dev server speaks HTTPS, which cannot be proxied yet; start it without.";
+constexpr std::string_view not_http = "The dev server's answer is not HTTP.";
+constexpr std::string_view no_answer = "The dev server closed the connection without an answer.";
+
+}  // namespace
+
+forwarding proxied_request::forwarding_of() const {
+  return {client_.head(), target_, server_->what.prefix, server_->what.upstream, client_.client_address(), client_.scheme()};
+}
+
+observer proxied_request::seen_as() const {
+  return client_.head().websocket_upgrade ? observer::websocket : observer::proxy;
+}
+
+bool proxied_request::may_repeat() const {
+  const request_head& head = client_.head();
+  return !repeated_ && is_idempotent(head.method) && client_.body().how() != body_reader::framing::chunked &&
+         head.content_length.value_or(0) == 0;
+}
+
+void proxied_request::start(preview_target target) {
+  target_ = std::move(target);
+  server_.reset();
+  link_ = nullptr;
+  pooled_ = fresh_ = repeated_ = false;
+  resend_ = resend::allowed;
+  hold_begun_ = waiting_for_routes_ = false;
+  up_body_ = down_bytes_ = 0;
+  up_failed_ = sending_down_ = answer_begun_ = false;
+  stage_ = stage::none;
+  if (hops_of(client_.head()) >= core_.settings.hops) {
+    fail(508, "loop_detected", "The request has come through previewd too often: the preview leads back to itself.");
+    return;
+  }
+  dispatch();
+}
+
+void proxied_request::dispatch() {
+  workspace_entry* entry = core_.routes.find(target_.key);
+  std::shared_ptr<upstream_server> server = entry != nullptr ? entry->find(target_.port) : nullptr;
+  if (server == nullptr) {
+    unavailable(nothing_there);
+    return;
+  }
+  server_ = std::move(server);
+  const request_head& head = client_.head();
+  const bool bare = target_.by == preview_target::address::path && server_->what.prefix == prefix_mode::stripped &&
+                    !target_.prefix.empty() && head.path.size() == target_.prefix.size();
+  if (bare && !head.websocket_upgrade) {
+    leave_hold();
+    response answer;
+    answer.status = 308;
+    std::string where = target_.prefix + '/';
+    if (head.query.data() != nullptr) where.append("?").append(head.query);
+    answer.fields.emplace_back("Location", std::move(where));
+    // Another server may want it otherwise.
+    answer.fields.emplace_back("Cache-Control", "no-store");
+    stage_ = stage::none;
+    client_.answer(std::move(answer));
+    return;
+  }
+  if (server_->what.state == route_state::suspended) {
+    unavailable(stopped);
+    return;
+  }
+  if (server_->closed_off || server_->spared_until > steady_clock::now()) {
+    hold();
+    return;
+  }
+  if (resend_ == resend::no) {
+    // It must not be sent again. The server that took it is alive, or has a successor that knows nothing of it.
+    if (server_->what.ref.generation == unanswered_generation_) {
+      fail(502, "bad_gateway", no_answer);
+    } else {
+      unavailable(starting);
+    }
+    return;
+  }
+  if (server_->what.upstream.scheme == scheme::https) {
+    fail(502, "bad_gateway", no_tls);
+    return;
+  }
+  leave_hold();
+  answer_begun_ = false;
+  const auto oldest = may_repeat() ? core_.settings.pool_timeout : std::min<steady_clock::duration>(safe_idle, core_.settings.pool_timeout);
+  link_ = fresh_ || head.websocket_upgrade ? nullptr : core_.idle->take(*server_, oldest, *this);
+  pooled_ = link_ != nullptr;
+  if (pooled_) {
+    send_request();
+    return;
+  }
+  stage_ = stage::connecting;
+  client_.set_deadline(core_.settings.connect_timeout);
+  link_ = &core_.new_link(server_);
+  link_->attach(*this);
+  link_->connect();
+  if (!head.websocket_upgrade && client_.body().complete()) client_.read();
+}
+
+void proxied_request::hold() {
+  const request_head& head = client_.head();
+  const bool fits = client_.body().how() != body_reader::framing::chunked &&
+                    head.content_length.value_or(0) <= core_.settings.hold_bytes;
+  const auto now = steady_clock::now();
+  if (!hold_begun_) {
+    hold_begun_ = true;
+    hold_until_ = now + core_.settings.hold;
+  }
+  if (!fits || now >= hold_until_) {
+    unavailable(starting);
+    return;
+  }
+  if (!waiting_for_routes_) {
+    workspace_entry* entry = core_.routes.find(target_.key);
+    if (entry != nullptr && entry->waiters.size() >= core_.settings.max_held) {
+      unavailable(starting);
+      return;
+    }
+    core_.routes.wait(target_.key, *this);
+    waiting_for_routes_ = true;
+  }
+  stage_ = stage::held;
+  client_.set_deadline(hold_until_);
+  // To notice when the client gives up. An upgrade's socket is kept free of operations: it may leave the connection.
+  if (!head.websocket_upgrade) client_.read();
+}
+
+void proxied_request::leave_hold() {
+  if (!std::exchange(waiting_for_routes_, false)) return;
+  core_.routes.leave(target_.key, *this);
+}
+
+void proxied_request::unavailable(std::string_view sentence) {
+  leave_hold();
+  drop_link();
+  stage_ = stage::none;
+  const workspace_entry* entry = core_.routes.find(target_.key);
+  const stop_record* last_stop = entry != nullptr && entry->last_stop ? &*entry->last_stop : nullptr;
+  client_.answer(unavailable_answer(client_.head(), target_, core_.pages, last_stop, sentence));
+}
+
+void proxied_request::fail(unsigned status, std::string_view code, std::string_view sentence) {
+  leave_hold();
+  drop_link();
+  stage_ = stage::none;
+  client_.answer(error_answer(client_.head(), status, code, sentence));
+}
+
+void proxied_request::drop_link() {
+  client_.consume(std::exchange(up_body_, 0));
+  upstream_link* link = std::exchange(link_, nullptr);
+  if (link == nullptr) return;
+  link->detach();
+  link->close(close_reason::finished);
+}
+
+void proxied_request::abandon() {
+  leave_hold();
+  drop_link();
+  server_.reset();
+  stage_ = stage::none;
+}
+
+void proxied_request::link_connected(const error_code& error) {
+  if (!error) {
+    send_request();
+    return;
+  }
+  if (error == asio::error::timed_out || error == asio::error::host_unreachable ||
+      error == asio::error::network_unreachable) {
+    fail(504, "timed_out", "The dev server did not accept the connection in time.");
+    return;
+  }
+  // Nothing has been sent: whoever comes back may have it.
+  core_.refused(*server_, seen_as());
+  drop_link();
+  dispatch();
+}
+
+void proxied_request::send_request() {
+  stage_ = stage::waiting;
+  scanner_.reset();
+  up_head_.clear();
+  write_upstream_request(up_head_, forwarding_of());
+  up_body_ = client_.body().feed(client_.unread());
+  if (client_.body().malformed()) {
+    fail(400, "bad_request", "The body's chunks are malformed.");
+    return;
+  }
+  const auto limit = client_.head().websocket_upgrade ? core_.settings.upgrade_timeout : core_.settings.response_timeout;
+  if (limit == std::chrono::milliseconds::zero()) {
+    client_.clear_deadline();
+  } else {
+    client_.set_deadline(limit);
+  }
+  link_->send({bytes_of(up_head_), bytes_of(client_.unread().substr(0, up_body_))});
+  link_->receive(answer_buffer);
+  if (up_body_ == 0 && !client_.head().websocket_upgrade) client_.read();
+}
+
+void proxied_request::link_sent(const error_code& error) {
+  client_.consume(std::exchange(up_body_, 0));
+  if (error) {
+    // What it has to say may have arrived before; if not, the read says that it is gone.
+    up_failed_ = true;
+    return;
+  }
+  switch (stage_) {
+    case stage::waiting:
+    case stage::answering:
+      if (!client_.head().websocket_upgrade) pump_up();
+      return;
+    case stage::switching: open_tunnel(); return;
+    case stage::none:
+    case stage::held:
+    case stage::connecting: return;
+  }
+}
+
+void proxied_request::client_received() {
+  // In the other stages the bytes wait in the buffer, and in the socket behind it.
+  if (stage_ == stage::waiting || stage_ == stage::answering) pump_up();
+}
+
+void proxied_request::pump_up() {
+  if (link_ == nullptr || link_->sending() || up_failed_) return;
+  if (client_.body().complete()) {
+    client_.read();
+    return;
+  }
+  up_body_ = client_.body().feed(client_.unread());
+  if (client_.body().malformed()) {
+    if (stage_ == stage::waiting && !sending_down_) {
+      fail(400, "bad_request", "The body's chunks are malformed.");
+    } else {
+      client_.close(close_reason::misbehaved);
+    }
+    return;
+  }
+  if (up_body_ == 0) {
+    client_.read();
+    return;
+  }
+  // An upload that goes on is not overdue.
+  if (stage_ == stage::waiting && core_.settings.response_timeout != std::chrono::milliseconds::zero())
+    client_.set_deadline(core_.settings.response_timeout);
+  link_->send({bytes_of(client_.unread().substr(0, up_body_)), {}});
+}
+
+void proxied_request::link_received(const error_code& error) {
+  if (!error) {
+    answer_begun_ = true;
+    pump_down();
+    return;
+  }
+  if (stage_ == stage::waiting) {
+    if (!answer_begun_) {
+      died_before_answer();
+    } else if (sending_down_) {
+      // An interim answer is on its way: another one cannot be begun.
+      client_.close(close_reason::peer_closed);
+    } else {
+      fail(502, "bad_gateway", not_http);
+    }
+    return;
+  }
+  if (stage_ == stage::answering) {
+    if (error == asio::error::eof) answer_body_.end_of_stream();
+    if (answer_body_.complete()) {
+      answer_complete();
+    } else {
+      // The client sees that it is cut.
+      client_.close(close_reason::peer_closed);
+    }
+  }
+}
+
+void proxied_request::died_before_answer() {
+  drop_link();
+  if (pooled_ && may_repeat()) {
+    // It was closed while nobody used it.
+    repeated_ = fresh_ = true;
+    dispatch();
+    return;
+  }
+  // Between the death of a server and the end of its socket the kernel accepts and resets: as good as a refusal.
+  core_.refused(*server_, seen_as());
+  if (may_repeat()) {
+    repeated_ = fresh_ = true;
+  } else {
+    resend_ = resend::no;
+    unanswered_generation_ = server_->what.ref.generation;
+  }
+  dispatch();
+}
+
+void proxied_request::link_closed(close_reason why) {
+  client_.consume(std::exchange(up_body_, 0));
+  link_ = nullptr;
+  switch (stage_) {
+    case stage::connecting: dispatch(); return;
+    case stage::waiting:
+      if (sending_down_ || answer_begun_) {
+        client_.close(why);
+      } else if (may_repeat()) {
+        repeated_ = fresh_ = true;
+        dispatch();
+      } else {
+        unavailable(starting);
+      }
+      return;
+    case stage::answering:
+    case stage::switching: client_.close(why); return;
+    case stage::none:
+    case stage::held: return;
+  }
+}
+
+void proxied_request::pump_down() {
+  if (sending_down_ || link_ == nullptr) return;
+  if (stage_ == stage::waiting) {
+    switch (scanner_.scan(link_->unread(), core_.settings.answer_header_bytes)) {
+      case head_scanner::progress::incomplete:
+        link_->receive(std::max(answer_buffer, core_.settings.answer_header_bytes + 1024));
+        return;
+      case head_scanner::progress::malformed:
+      case head_scanner::progress::too_large: fail(502, "bad_gateway", not_http); return;
+      case head_scanner::progress::complete: head_arrived(scanner_.end()); return;
+    }
+  }
+  if (stage_ != stage::answering) return;
+  if (answer_body_.complete()) {
+    answer_complete();
+    return;
+  }
+  const bool decode = answer_.chunked && client_.head().version == 10;
+  decoded_.clear();
+  down_bytes_ = answer_body_.feed(link_->unread(), decode ? &decoded_ : nullptr);
+  if (answer_body_.malformed()) {
+    client_.close(close_reason::peer_closed);
+    return;
+  }
+  if (down_bytes_ == 0) {
+    client_.clear_deadline();
+    link_->receive(answer_buffer);
+    return;
+  }
+  sending_down_ = true;
+  client_.set_deadline(core_.settings.idle_timeout);
+  client_.send({bytes_of(decode ? std::string_view{decoded_} : link_->unread().substr(0, down_bytes_)), {}});
+}
+
+void proxied_request::head_arrived(std::size_t length) {
+  answer_text_.assign(link_->unread().substr(0, length));
+  if (!read_answer_head(answer_text_, answer_)) {
+    fail(502, "bad_gateway", not_http);
+    return;
+  }
+  const request_head& head = client_.head();
+  const unsigned status = answer_.status;
+  const bool switches = status == 101;
+  if (switches && (!head.websocket_upgrade || !answer_.websocket_upgrade)) {
+    fail(502, "bad_gateway", "The dev server switched to a protocol that nobody asked for.");
+    return;
+  }
+  down_head_.clear();
+  if (status < 200 && !switches) {
+    link_->consume(length);
+    scanner_.reset();
+    if (head.version == 10) {
+      // HTTP/1.0 knows no interim answers.
+      pump_down();
+      return;
+    }
+    write_client_answer(down_head_, answer_, forwarding_of(), {});
+    down_bytes_ = 0;
+    sending_down_ = true;
+    client_.send({bytes_of(down_head_), {}});
+    return;
+  }
+
+  answer_form form;
+  form.frame_ancestors = core_.frame_ancestors;
+  if (switches) {
+    write_client_answer(down_head_, answer_, forwarding_of(), form);
+    down_bytes_ = link_->unread().size();
+    stage_ = stage::switching;
+    client_.set_deadline(core_.settings.idle_timeout);
+    sending_down_ = true;
+    client_.send({bytes_of(down_head_), bytes_of(link_->unread().substr(length))});
+    return;
+  }
+
+  const bool no_body = head.method == "HEAD" || status == 204 || status == 304;
+  if (no_body) {
+    answer_body_.begin(body_reader::framing::none);
+  } else if (answer_.chunked) {
+    answer_body_.begin(body_reader::framing::chunked);
+  } else if (answer_.content_length) {
+    answer_body_.begin(body_reader::framing::length, *answer_.content_length);
+  } else {
+    answer_body_.begin(body_reader::framing::until_close);
+  }
+  const bool until_close = answer_body_.how() == body_reader::framing::until_close;
+  const bool decode = answer_.chunked && head.version == 10;
+  keep_link_ = answer_.keep_alive && !until_close;
+  keep_client_ = head.keep_alive && !until_close && !(decode && !no_body) && !core_.stopping;
+  form.keep_alive = keep_client_;
+  form.chunked = answer_.chunked && head.version == 11;
+  form.set_cookie = target_.by == preview_target::address::path && !target_.prefix.empty() && is_navigation(head);
+  write_client_answer(down_head_, answer_, forwarding_of(), form);
+  decoded_.clear();
+  const std::string_view rest = link_->unread().substr(length);
+  const std::size_t body = answer_body_.feed(rest, decode ? &decoded_ : nullptr);
+  if (answer_body_.malformed()) {
+    fail(502, "bad_gateway", not_http);
+    return;
+  }
+  stage_ = stage::answering;
+  down_bytes_ = length + body;
+  client_.set_deadline(core_.settings.idle_timeout);
+  sending_down_ = true;
+  client_.send({bytes_of(down_head_), bytes_of(decode ? std::string_view{decoded_} : rest.substr(0, body))});
+}
+
+void proxied_request::client_sent(const error_code& error) {
+  sending_down_ = false;
+  if (error) {
+    client_.close(close_reason::peer_closed);
+    return;
+  }
+  if (link_ == nullptr) return;
+  link_->consume(std::exchange(down_bytes_, 0));
+  if (stage_ == stage::switching) {
+    open_tunnel();
+  } else {
+    pump_down();
+  }
+}
+
+void proxied_request::answer_complete() {
+  upstream_link* link = std::exchange(link_, nullptr);
+  stage_ = stage::none;
+  // An answer that came before the whole request was read ends both connections: what is left of the body has nowhere to go.
+  const bool request_done = client_.body().complete() && !link->sending() && !up_failed_;
+  client_.consume(std::exchange(up_body_, 0));
+  link->detach();
+  if (keep_link_ && request_done) {
+    core_.idle->park(*link);
+  } else {
+    link->close(close_reason::finished);
+  }
+  client_.clear_deadline();
+  client_.finished(keep_client_ && client_.body().complete());
+}
+
+void proxied_request::open_tunnel() {
+  // Both the request and the 101 have to be out: then nothing is under way on either socket.
+  if (sending_down_ || link_->sending()) return;
+  upstream_link* link = std::exchange(link_, nullptr);
+  stage_ = stage::none;
+  tunnel_description what;
+  what.server = server_;
+  what.client_address = client_.client_address();
+  what.path = std::string{client_.head().path};
+  what.protocol = std::string{find_field(answer_.fields, "sec-websocket-protocol")};
+  what.up_first = std::string{client_.unread()};
+  link->detach();
+  auto upstream = link->take_socket();
+  auto client = client_.take_socket();
+  tunnel::open(core_, std::move(client), std::move(upstream), std::move(what));
+}
+
+void proxied_request::deadline_passed() {
+  switch (stage_) {
+    case stage::held: unavailable(starting); return;
+    case stage::connecting: fail(504, "timed_out", "The dev server did not accept the connection in time."); return;
+    case stage::waiting:
+      if (sending_down_) {
+        client_.close(close_reason::timed_out);
+      } else {
+        fail(504, "timed_out", "The dev server did not answer in time.");
+      }
+      return;
+    case stage::answering:
+    case stage::switching: client_.close(close_reason::timed_out); return;
+    case stage::none: return;
+  }
+}
+
+}  // namespace previewd::net::http

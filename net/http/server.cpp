@@ -1,0 +1,314 @@
+#include "previewd/net/http/server.hpp"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <caf/send.hpp>
+#include <cerrno>
+#include <ctime>
+#include <cstring>
+#include <utility>
+
+#include "previewd/net/http/connection.hpp"
+#include "previewd/net/http/core.hpp"
+#include "previewd/net/http/look.hpp"
+#include "previewd/net/http/tunnel.hpp"
+#include "previewd/support/log.hpp"
+
+namespace previewd::net::http {
+
+namespace {
+
+constexpr std::size_t scratch_bytes = 64 * 1024;
+constexpr std::chrono::milliseconds accept_pause{250};
+constexpr int accepts_a_turn = 32;
+
+using stream_protocol = asio::generic::stream_protocol;
+
+std::string sources_of(const http_settings& settings) {
+  std::string out;
+  const auto add = [&out](std::string_view source) { out.append(out.empty() ? "" : " ").append(source); };
+  if (settings.frame_ancestors) {
+    for (const std::string& source : *settings.frame_ancestors) add(source);
+    return out;
+  }
+  add("'self'");
+  add("http://localhost{port}");
+  add("http://127.0.0.1{port}");
+  for (const std::string& host : settings.public_hosts) {
+    add("http://" + host + "{port}");
+    add("https://" + host + "{port}");
+  }
+  return out;
+}
+
+int family_of(listening_socket::family which) {
+  switch (which) {
+    case listening_socket::family::v4: return AF_INET;
+    case listening_socket::family::v6: return AF_INET6;
+    case listening_socket::family::unix_path: return AF_UNIX;
+  }
+  return AF_INET;
+}
+
+// The peer's address without its port.
+std::string address_text(const sockaddr_storage& peer) {
+  if (peer.ss_family == AF_INET) {
+    sockaddr_in in{};
+    std::memcpy(&in, &peer, sizeof in);
+    return asio::ip::address_v4{ntohl(in.sin_addr.s_addr)}.to_string();
+  }
+  if (peer.ss_family == AF_INET6) {
+    sockaddr_in6 in{};
+    std::memcpy(&in, &peer, sizeof in);
+    asio::ip::address_v6::bytes_type bytes{};
+    std::memcpy(bytes.data(), &in.sin6_addr, bytes.size());
+    return asio::ip::address_v6{bytes}.to_string();
+  }
+  return "unix";
+}
+
+}  // namespace
+
+/// Accepts on one socket. While there are no descriptors, or enough connections, clients wait in the kernel's queue.
+class acceptor final : public timed_object {
+ public:
+  acceptor(server_core& core, listening_socket socket)
+      : timed_object{core.live}, core_{core}, family_{family_of(socket.which())}, acceptor_{context()} {
+    error_code error;
+    const int descriptor = socket.release();
+    acceptor_.assign(stream_protocol{family_, 0}, descriptor, error);
+    if (error) ::close(descriptor);
+    core_.acceptors.push_back(this);
+  }
+
+  void wait() {
+    if (waiting_ || closed()) return;
+    if (core_.connections >= core_.settings.connections) return;
+    waiting_ = true;
+    acceptor_.async_wait(asio::socket_base::wait_read, counted([this](const error_code& error, std::size_t) {
+      waiting_ = false;
+      if (error) {
+        pause(error.value());
+      } else {
+        accept();
+      }
+    }));
+  }
+
+ protected:
+  void closing() override {
+    stop_timer();
+    core_.acceptors.erase(std::remove(core_.acceptors.begin(), core_.acceptors.end(), this), core_.acceptors.end());
+    error_code ignored;  // a socket that fails to close is closed all the same
+    acceptor_.close(ignored);
+  }
+
+  void deadline_passed() override {
+    paused_ = false;
+    wait();
+  }
+
+ private:
+  void accept() {
+    for (int i = 0; i < accepts_a_turn && core_.connections < core_.settings.connections; ++i) {
+      sockaddr_storage peer{};
+      socklen_t length = sizeof peer;
+      // accept4, since Asio's own way lets the processes of a terminal inherit the connection.
+      const int descriptor = ::accept4(acceptor_.native_handle(), reinterpret_cast<sockaddr*>(&peer), &length,
+        SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (descriptor < 0) {
+        const int error = errno;
+        if (error == EINTR || error == ECONNABORTED || error == EPROTO) continue;
+        if (error == EAGAIN || error == EWOULDBLOCK) break;
+        pause(error);
+        return;
+      }
+      error_code error;
+      client_socket socket{context()};
+      socket.assign(stream_protocol{family_, 0}, descriptor, error);
+      if (error) {
+        ::close(descriptor);
+        continue;
+      }
+      if (family_ != AF_UNIX) socket.set_option(asio::ip::tcp::no_delay{true}, error);
+      failing_ = false;
+      core_.add_connection(std::move(socket), address_text(peer), {});
+    }
+    wait();
+  }
+
+  void pause(int error) {
+    if (paused_) return;
+    paused_ = true;
+    if (!std::exchange(failing_, true))
+      log::warn("accept_failed", "Connections cannot be accepted for the moment.",
+        {{"error", std::strerror(error)}});
+    set_deadline(accept_pause);
+  }
+
+  server_core& core_;
+  int family_;
+  asio::basic_socket_acceptor<stream_protocol> acceptor_;
+  bool waiting_ = false;
+  bool paused_ = false;
+  bool failing_ = false;  // said once, until one is accepted
+};
+
+server_core::server_core(io_thread& on, http_settings with, service_handler answers, preview_pages shows)
+    : thread{on},
+      settings{std::move(with)},
+      service{std::move(answers)},
+      pages{std::move(shows)},
+      frame_ancestors{sources_of(settings)},
+      routes{settings.remembered_workspaces},
+      scratch(scratch_bytes),
+      live{on} {
+  idle = &live.add(std::make_unique<idle_links>(live, settings.pool_connections, settings.pool_timeout));
+}
+
+std::string_view server_core::date() {
+  const auto now = std::chrono::system_clock::now();
+  const auto since = now - date_of_;
+  if (date_.empty() || since >= std::chrono::seconds{1} || since < std::chrono::seconds{0}) {
+    date_of_ = std::chrono::floor<std::chrono::seconds>(now);
+    const std::time_t seconds = std::chrono::system_clock::to_time_t(date_of_);
+    std::tm parts{};
+    gmtime_r(&seconds, &parts);
+    // The process may speak any language, a Date does not (RFC 9110, section 5.6.7).
+    constexpr std::array days{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    constexpr std::array months{"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    std::array<char, 64> text{};
+    const int n = std::snprintf(text.data(), text.size(), "%s, %02d %s %04d %02d:%02d:%02d GMT",
+      days[static_cast<std::size_t>(parts.tm_wday)], parts.tm_mday, months[static_cast<std::size_t>(parts.tm_mon)],
+      parts.tm_year + 1900, parts.tm_hour, parts.tm_min, parts.tm_sec);
+    date_.assign(text.data(), static_cast<std::size_t>(n));
+  }
+  return date_;
+}
+
+void server_core::refused(upstream_server& server, observer who) {
+  if (server.closed_off) return;
+  server.spared_until = steady_clock::now() + settings.spare;
+  const auto bit = static_cast<uint8_t>(1U << static_cast<unsigned>(who));
+  if ((server.told & bit) != 0) return;
+  server.told = static_cast<uint8_t>(server.told | bit);
+  if (server.what.server) caf::anon_send(server.what.server, refused_atom_v, who);
+}
+
+upstream_link& server_core::new_link(const std::shared_ptr<upstream_server>& server) {
+  return live.add(std::make_unique<upstream_link>(live, server));
+}
+
+void server_core::add_connection(client_socket socket, std::string client_address, std::string_view read_already) {
+  if (stopping) return;
+  live.add(std::make_unique<connection>(*this, std::move(socket), std::move(client_address))).start(read_already);
+}
+
+void server_core::connection_gone() {
+  if (stopping || connections + 1 < settings.connections) return;
+  for (acceptor* a : acceptors) a->wait();
+}
+
+void hand_to(io_thread& thread, server& target, connection_move what) {
+  // Owns the socket until it has arrived: a task that is never run is destroyed all the same.
+  struct parcel {
+    explicit parcel(connection_move m) : move{std::move(m)} {}
+    parcel(const parcel&) = delete;
+    parcel& operator=(const parcel&) = delete;
+    ~parcel() {
+      if (move.descriptor >= 0) ::close(move.descriptor);
+    }
+    connection_move move;
+  };
+  thread.post([&thread, &target, sent = std::make_shared<parcel>(std::move(what))] {
+    client_socket socket{thread.context()};
+    error_code error;
+    socket.assign(stream_protocol{sent->move.family, 0}, sent->move.descriptor, error);
+    if (error) return;
+    sent->move.descriptor = -1;
+    target.adopt(std::move(socket), std::move(sent->move.client_address), std::move(sent->move.read_already));
+  });
+}
+
+server::server(io_thread& thread, http_settings settings, service_handler service, preview_pages pages)
+    : core_{std::make_unique<server_core>(thread, std::move(settings), std::move(service), std::move(pages))} {}
+
+server::~server() = default;
+
+void server::set_peers(std::vector<server*> peers) { core_->peers = std::move(peers); }
+
+void server::listen(listening_socket socket) {
+  core_->live.add(std::make_unique<acceptor>(*core_, std::move(socket))).wait();
+}
+
+bool server::apply(workspace_routes routes) { return core_->routes.apply(std::move(routes)); }
+
+void server::close_server(const server_ref& ref) { core_->routes.close_server(ref); }
+
+void server::adopt(client_socket socket, std::string client_address, std::string read_already) {
+  core_->add_connection(std::move(socket), std::move(client_address), read_already);
+}
+
+void server::adopt_connection(uint64_t number, ws_connection_actor actor) {
+  const auto found = core_->tunnels.find(number);
+  if (found != core_->tunnels.end()) {
+    found->second->tell(std::move(actor));
+  } else {
+    caf::anon_send(actor, closed_atom_v);
+  }
+}
+
+bool server::close_connection(uint64_t number) {
+  const auto found = core_->tunnels.find(number);
+  if (found == core_->tunnels.end()) return false;
+  found->second->close(close_reason::ordered);
+  return true;
+}
+
+uint64_t server::next_connection_number() noexcept { return core_->next_number++; }
+
+void server::probe(
+  const endpoint& target, std::chrono::milliseconds timeout, std::function<void(probe_outcome, uint64_t)> done) {
+  core_->live.add(std::make_unique<connect_probe>(core_->live, target, timeout, std::move(done))).start();
+}
+
+void server::look(const endpoint& target, const workspace_key& key, std::chrono::milliseconds timeout,
+  std::function<void(identity)> said) {
+  core_->live.add(std::make_unique<http::look>(core_->live, target, key, timeout, std::move(said))).start();
+}
+
+std::vector<tunnel_info> server::tunnels() const {
+  std::vector<tunnel_info> result;
+  result.reserve(core_->tunnels.size());
+  for (const auto& [number, t] : core_->tunnels) result.push_back(t->info());
+  return result;
+}
+
+server_counts server::counts() const {
+  return {.connections = core_->connections,
+    .tunnels = core_->tunnels.size(),
+    .held = core_->routes.waiting(),
+    .idle_upstreams = core_->idle->size(),
+    .requests = core_->requests};
+}
+
+void server::stop_listening() {
+  const std::vector<acceptor*> open = core_->acceptors;
+  for (acceptor* a : open) a->close(close_reason::stopping);
+}
+
+void server::stop(std::function<void()> on_stopped) {
+  core_->stopping = true;
+  core_->live.emptied = std::move(on_stopped);
+  core_->live.close_all(close_reason::stopping);
+}
+
+}  // namespace previewd::net::http

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "previewd/messages/connection.hpp"
+#include "previewd/messages/detector.hpp"
+#include "previewd/messages/preview_server.hpp"
+#include "previewd/messages/route.hpp"
+#include "previewd/net/http/exchange.hpp"
+#include "previewd/net/http/listener.hpp"
+#include "previewd/net/http/pages.hpp"
+#include "previewd/net/http/settings.hpp"
+#include "previewd/net/io_thread.hpp"
+
+namespace previewd::net::http {
+
+/// One proxied WebSocket, for `/debug/connections`.
+struct tunnel_info {
+  connection_id id;
+  server_ref server;
+  std::string client_address;
+  std::string path;      // as the client asked for it, without the query
+  std::string protocol;  // the subprotocol agreed on; empty: none
+  wall_time opened_at;
+  uint64_t bytes_up = 0;    // from the client
+  uint64_t bytes_down = 0;  // to the client
+  std::chrono::milliseconds idle{0};
+};
+
+/// What one thread's server holds right now.
+struct server_counts {
+  std::size_t connections = 0;  // of clients, tunnels not among them
+  std::size_t tunnels = 0;
+  std::size_t held = 0;            // requests that wait for a server to come back
+  std::size_t idle_upstreams = 0;  // unused connections to servers
+  uint64_t requests = 0;           // since the start
+};
+
+/// The HTTP server and proxy of one I/O thread: its connections, routes and tunnels. Construct it before the thread starts or on
+/// it; every other call on the thread. Destroy it after `on_stopped`, or after the thread has stopped; the io_thread outlives it.
+class server {
+ public:
+  server(io_thread& thread, http_settings settings, service_handler service, preview_pages pages);
+  ~server();
+
+  server(const server&) = delete;
+  server& operator=(const server&) = delete;
+
+  /// All threads' servers by the index of their thread, so that connections can move. Before the first request.
+  void set_peers(std::vector<server*> peers);
+
+  /// Accepts on this thread's share of a listener. May be called before the thread runs.
+  void listen(listening_socket socket);
+
+  /// Takes the routes of a workspace, unless newer ones are known. When it returns, nothing is open any more to servers that are
+  /// absent from them or held, and nothing will be. Returns whether they were taken.
+  bool apply(workspace_routes routes);
+
+  /// Closes what is open to one server, as if it were held.
+  void close_server(const server_ref& ref);
+
+  /// Takes a connection over from another thread: its socket, and what has been read from it so far.
+  void adopt(client_socket socket, std::string client_address, std::string read_already);
+
+  /// From now on `actor` gets `closed` when the tunnel closes; at once if it has.
+  void adopt_connection(uint64_t number, ws_connection_actor actor);
+
+  /// Closes a tunnel. Returns whether there was one of that number.
+  bool close_connection(uint64_t number);
+
+  /// A number for a WebSocket connection of this thread, never used again: tunnels and others share them.
+  uint64_t next_connection_number() noexcept;
+
+  /// Connects to the endpoint once and closes; then calls `done` with the outcome and how long it took, in microseconds. Not
+  /// called when the server stops before.
+  void probe(const endpoint& target, std::chrono::milliseconds timeout,
+    std::function<void(probe_outcome outcome, uint64_t microseconds)> done);
+
+  /// Looks at a new listener with a `GET /`, and with one for the path address of `key` where that decides the prefix. Calls
+  /// `said` once, or twice: with `silent` after 500 ms without an answer, and with the answer if it comes within `timeout`.
+  void look(const endpoint& target, const workspace_key& key, std::chrono::milliseconds timeout,
+    std::function<void(identity)> said);
+
+  /// The tunnels of this thread, the oldest first.
+  std::vector<tunnel_info> tunnels() const;
+
+  server_counts counts() const;
+
+  /// Stops accepting. What is open stays open.
+  void stop_listening();
+
+  /// Closes listeners, connections, tunnels. `on_stopped` is called once the last one has gone; do not destroy the server in it.
+  void stop(std::function<void()> on_stopped);
+
+ private:
+  std::unique_ptr<struct server_core> core_;
+};
+
+
+}  // namespace previewd::net::http

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace previewd::net::http {
+
+/// Whether previews also have path addresses (`preview.path`).
+enum class path_addresses : uint8_t { on, off };
+
+/// Settings of one thread's HTTP server and proxy. Times are durations of the steady clock.
+struct http_settings {
+  /// How long a request waits for a server that is down and may come back; 0: never. 0 to 1 min.
+  std::chrono::milliseconds hold{2000};
+  /// The largest body of a request that waits. 0 to 16 MiB.
+  uint64_t hold_bytes = 64 * 1024;
+  /// Requests that wait for one workspace, on this thread. 1 to 10000.
+  std::size_t max_held = 64;
+  /// How long a server that refused a connection is spared when nobody says what became of it.
+  std::chrono::milliseconds spare{5000};
+
+  /// To accept a connection. 50 ms to 1 min.
+  std::chrono::milliseconds connect_timeout{2000};
+  /// To answer an upgrade. 100 ms to 10 min.
+  std::chrono::milliseconds upgrade_timeout{10000};
+  /// To the first byte of an answer; 0: none. To 24 h.
+  std::chrono::milliseconds response_timeout{60000};
+  /// For a client: between two requests, and for one write. 1 s to 1 h.
+  std::chrono::milliseconds idle_timeout{60000};
+  /// For a client's whole request head. 100 ms to 10 min.
+  std::chrono::milliseconds header_timeout{15000};
+  /// How long what is still under way may take to arrive after one side has ended. 100 ms to 1 min.
+  std::chrono::milliseconds drain{2000};
+
+  /// How long an unused connection to a server is kept. Less than the 5 s of node, or requests
+  /// meet its end. 0 to 1 min.
+  std::chrono::milliseconds pool_timeout{4000};
+  /// Unused connections kept for one server, on this thread. 0 to 1000.
+  std::size_t pool_connections = 32;
+
+  std::size_t header_bytes = 32 * 1024;         // of a request's head; 1 KiB to 1 MiB
+  std::size_t answer_header_bytes = 64 * 1024;  // of an answer's head; 1 KiB to 1 MiB
+  std::size_t connections = 4096;               // of clients, on this thread; 16 to 1000000
+  /// Workspaces without a server whose last stop is remembered, on this thread. 1 to 1000000.
+  std::size_t remembered_workspaces = 4096;
+  /// Times a request may come through previewd before it is a loop (508). 1 to 100.
+  unsigned hops = 5;
+
+  std::string preview_domain = "preview.localhost";  // lower case
+  path_addresses paths = path_addresses::on;
+  std::vector<std::string> public_hosts;  // further names of the service, lower case
+  std::vector<std::string> auth_origins;  // further origins that may use the service, lower case
+  /// Who may frame a preview that forbids it (CSP `frame-ancestors` sources). None given: the
+  /// service's own origins. An empty list: such answers are left as they are.
+  std::optional<std::vector<std::string>> frame_ancestors;
+};
+
+}  // namespace previewd::net::http

@@ -1,0 +1,180 @@
+#include "previewd/net/http/tunnel.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <boost/asio/error.hpp>
+#include <boost/asio/write.hpp>
+#include <caf/send.hpp>
+#include <utility>
+
+namespace previewd::net::http {
+
+namespace {
+
+constexpr int rounds_a_turn = 8;
+
+// A client that has vanished without a word is noticed after two minutes (tcp(7)).
+void keep_alive(client_socket& socket) {
+  error_code ignored;  // only noticed later without it, and a UNIX socket knows none of this
+  socket.set_option(asio::socket_base::keep_alive{true}, ignored);
+  using seconds_option = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPIDLE>;
+  using interval_option = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPINTVL>;
+  using count_option = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPCNT>;
+  socket.set_option(seconds_option{60}, ignored);
+  socket.set_option(interval_option{15}, ignored);
+  socket.set_option(count_option{4}, ignored);
+}
+
+}  // namespace
+
+void tunnel::open(server_core& core, client_socket client, asio::ip::tcp::socket upstream, tunnel_description what) {
+  const uint64_t number = core.next_number++;
+  const preview_server_actor actor = what.server->what.server;
+  auto made = std::make_unique<tunnel>(core, std::move(client), std::move(upstream), std::move(what), number);
+  core.live.add(std::move(made)).start();
+  if (actor) caf::anon_send(actor, tunnel_atom_v, connection_id{core.thread.index(), number});
+}
+
+tunnel::tunnel(
+  server_core& core, client_socket client, asio::ip::tcp::socket upstream, tunnel_description what, uint64_t number)
+    : timed_object{core.live},
+      core_{core},
+      client_{std::move(client)},
+      upstream_{std::move(upstream)},
+      what_{std::move(what)},
+      number_{number},
+      opened_at_{std::chrono::system_clock::now()},
+      last_byte_{steady_clock::now()} {
+  core_.tunnels.emplace(number_, this);
+  what_.server->users.insert(this);
+}
+
+void tunnel::start() {
+  error_code error;
+  keep_alive(client_);
+  client_.non_blocking(true, error);
+  if (!error) upstream_.non_blocking(true, error);
+  if (error) {
+    close(close_reason::peer_closed);
+    return;
+  }
+  up_.left = std::move(what_.up_first);
+  up_.bytes = up_.left.size();
+  if (up_.left.empty()) {
+    wait(up_, client_, upstream_);
+  } else {
+    flush(up_, client_, upstream_);
+  }
+  // What arrived while the 101 was written is there to be read, and starts the wait's handler at once.
+  wait(down_, upstream_, client_);
+}
+
+template <class From, class To>
+void tunnel::wait(direction& d, From& from, To& to) {
+  from.async_wait(asio::socket_base::wait_read, counted([this, &d, &from, &to](const error_code& error, std::size_t) {
+    if (error) {
+      close(close_reason::peer_closed);
+    } else {
+      pump(d, from, to);
+    }
+  }));
+}
+
+template <class From, class To>
+void tunnel::pump(direction& d, From& from, To& to) {
+  std::vector<char>& buffer = core_.scratch;
+  for (int round = 0; round < rounds_a_turn; ++round) {
+    error_code error;
+    const std::size_t count = from.read_some(asio::buffer(buffer), error);
+    if (error == asio::error::would_block) {
+      wait(d, from, to);
+      return;
+    }
+    if (error) {
+      source_ended(d, to);
+      return;
+    }
+    d.bytes += count;
+    last_byte_ = steady_clock::now();
+    std::size_t written = 0;
+    while (written < count && !error) written += to.write_some(asio::buffer(buffer.data() + written, count - written), error);
+    if (error == asio::error::would_block) {
+      // No read until it has been taken: a slow reader stalls its own writer, through TCP.
+      d.left.assign(buffer.data() + written, count - written);
+      flush(d, from, to);
+      return;
+    }
+    if (error) {
+      close(close_reason::peer_closed);
+      return;
+    }
+    if (count < buffer.size()) {
+      wait(d, from, to);
+      return;
+    }
+  }
+  // Others have their turn before this one goes on.
+  wait(d, from, to);
+}
+
+template <class From, class To>
+void tunnel::flush(direction& d, From& from, To& to) {
+  asio::async_write(to, asio::buffer(d.left), counted([this, &d, &from, &to](const error_code& error, std::size_t) {
+    if (error) {
+      close(close_reason::peer_closed);
+      return;
+    }
+    // Gives the memory back: an idle tunnel has none.
+    std::string{}.swap(d.left);
+    last_byte_ = steady_clock::now();
+    pump(d, from, to);
+  }));
+}
+
+template <class To>
+void tunnel::source_ended(direction& d, To& to) {
+  // What it said before has been passed on: nothing is pumped while bytes are left. A server that ends takes its clients
+  // along, and they see it as if they had talked to it directly.
+  if (&d == &down_) {
+    close(close_reason::peer_closed);
+    return;
+  }
+  // A client that has ended may still be answered for a moment.
+  error_code error;
+  to.shutdown(asio::socket_base::shutdown_send, error);
+  if (error) {
+    close(close_reason::peer_closed);
+  } else {
+    set_deadline(core_.settings.drain);
+  }
+}
+
+void tunnel::deadline_passed() { close(close_reason::peer_closed); }
+
+void tunnel::closing() {
+  stop_timer();
+  core_.tunnels.erase(number_);
+  what_.server->users.erase(this);
+  error_code ignored;  // a socket that fails to close is closed all the same
+  client_.close(ignored);
+  upstream_.close(ignored);
+  if (actor_) caf::anon_send(actor_, closed_atom_v);
+  actor_ = nullptr;
+}
+
+tunnel_info tunnel::info() const {
+  tunnel_info result;
+  result.id = {core_.thread.index(), number_};
+  result.server = what_.server->what.ref;
+  result.client_address = what_.client_address;
+  result.path = what_.path;
+  result.protocol = what_.protocol;
+  result.opened_at = opened_at_;
+  result.bytes_up = up_.bytes;
+  result.bytes_down = down_.bytes;
+  result.idle = std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - last_byte_);
+  return result;
+}
+
+}  // namespace previewd::net::http

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "previewd/messages/connection.hpp"
+#include "previewd/net/http/core.hpp"
+#include "previewd/net/http/live.hpp"
+#include "previewd/net/http/upstream.hpp"
+
+namespace previewd::net::http {
+
+/// What is known of a WebSocket when its 101 has been passed on.
+struct tunnel_description {
+  std::shared_ptr<upstream_server> server;
+  std::string client_address;
+  std::string path;
+  std::string protocol;
+  std::string up_first;  // what the client has sent already
+};
+
+/// One proxied WebSocket after its 101: bytes both ways. While it is idle it has no buffer; what a slow peer does not take is
+/// kept, and nothing more is read for it until it has. Owned by its thread's table.
+class tunnel final : public timed_object {
+ public:
+  /// Opens one, gives it a number, and tells the server's actor.
+  static void open(server_core& core, client_socket client, asio::ip::tcp::socket upstream, tunnel_description what);
+
+  tunnel(server_core& core, client_socket client, asio::ip::tcp::socket upstream, tunnel_description what, uint64_t number);
+
+  /// `closed` goes to `actor` when it closes.
+  void tell(ws_connection_actor actor) { actor_ = std::move(actor); }
+
+  tunnel_info info() const;
+
+ protected:
+  void closing() override;
+  void deadline_passed() override;
+
+ private:
+  // One direction. `left`: bytes its target did not take.
+  struct direction {
+    std::string left;
+    uint64_t bytes = 0;
+  };
+
+  template <class From, class To>
+  void wait(direction& d, From& from, To& to);
+  template <class From, class To>
+  void pump(direction& d, From& from, To& to);
+  template <class From, class To>
+  void flush(direction& d, From& from, To& to);
+  template <class To>
+  void source_ended(direction& d, To& to);
+  void start();
+
+  server_core& core_;
+  client_socket client_;
+  asio::ip::tcp::socket upstream_;
+  tunnel_description what_;
+  uint64_t number_;
+  direction up_;
+  direction down_;
+  wall_time opened_at_;
+  steady_clock::time_point last_byte_;
+  ws_connection_actor actor_;
+};
+
+}  // namespace previewd::net::http

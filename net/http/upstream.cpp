@@ -1,0 +1,154 @@
+#include "previewd/net/http/upstream.hpp"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/write.hpp>
+#include <cerrno>
+#include <utility>
+
+namespace previewd::net::http {
+
+using asio::ip::tcp;
+
+namespace {
+
+constexpr std::size_t smallest_read = 4 * 1024;
+
+}  // namespace
+
+tcp::endpoint address_of(const endpoint& target) {
+  error_code error;
+  const auto parsed = asio::ip::make_address(target.address, error);
+  // An address that is none cannot be connected to: the connection fails and says so.
+  return error ? tcp::endpoint{asio::ip::address_v4::loopback(), 0} : tcp::endpoint{parsed, target.port};
+}
+
+error_code open_socket(tcp::socket& socket, const tcp::endpoint& address) {
+  // By hand, since Asio's own way lets the processes of a terminal inherit it.
+  const bool v6 = address.address().is_v6();
+  const int descriptor = ::socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return {errno, boost::system::system_category()};
+  error_code error;
+  socket.assign(v6 ? tcp::v6() : tcp::v4(), descriptor, error);
+  if (error) ::close(descriptor);
+  return error;
+}
+
+upstream_server::upstream_server(route r) : what{std::move(r)}, address{address_of(what.upstream)} {}
+
+void upstream_server::close_users(close_reason why) {
+  // Each one leaves the set as it closes.
+  const std::vector<live_object*> open{users.begin(), users.end()};
+  for (live_object* user : open) user->close(why);
+}
+
+upstream_link::upstream_link(live_table& table, std::shared_ptr<upstream_server> server)
+    : live_object{table}, server_{std::move(server)}, socket_{context()} {
+  server_->users.insert(this);
+}
+
+void upstream_link::closing() {
+  server_->users.erase(this);
+  if (parked_with_ != nullptr) parked_with_->remove(*this);
+  error_code ignored;  // a socket that fails to close is closed all the same
+  socket_.close(ignored);
+  if (link_user* user = std::exchange(user_, nullptr)) user->link_closed(why_closed());
+}
+
+void upstream_link::connect() {
+  const error_code failed = open_socket(socket_, server_->address);
+  if (failed) {
+    asio::post(context(), [next = counted([this, failed](const error_code&, std::size_t) {
+      if (user_ != nullptr) user_->link_connected(failed);
+    })]() mutable { next(error_code{}); });
+    return;
+  }
+  socket_.async_connect(server_->address, counted([this](const error_code& error, std::size_t) {
+    if (!error) {
+      error_code ignored;  // only slower without it
+      socket_.set_option(tcp::no_delay{true}, ignored);
+    }
+    if (user_ != nullptr) user_->link_connected(error);
+  }));
+}
+
+void upstream_link::send(std::array<asio::const_buffer, 2> bytes) {
+  sending_ = true;
+  asio::async_write(socket_, bytes, counted([this](const error_code& error, std::size_t) {
+    sending_ = false;
+    if (user_ != nullptr) user_->link_sent(error);
+  }));
+}
+
+void upstream_link::receive(std::size_t most) {
+  if (receiving_) return;
+  const asio::mutable_buffer room = in_.prepare(std::min(smallest_read, most), most);
+  if (room.size() == 0) return;
+  receiving_ = true;
+  socket_.async_read_some(room, counted([this](const error_code& error, std::size_t count) {
+    receiving_ = false;
+    in_.commit(count);
+    if (user_ != nullptr) {
+      user_->link_received(error);
+    } else {
+      // Unused: its end, or bytes that nobody asked for.
+      close(close_reason::peer_closed);
+    }
+  }));
+}
+
+tcp::socket upstream_link::take_socket() {
+  tcp::socket socket = std::move(socket_);
+  user_ = nullptr;
+  close(close_reason::handed_on);
+  return socket;
+}
+
+idle_links::idle_links(live_table& table, std::size_t most_for_a_server, steady_clock::duration timeout)
+    : timed_object{table}, most_for_a_server_{most_for_a_server}, timeout_{timeout} {}
+
+upstream_link* idle_links::take(upstream_server& server, steady_clock::duration oldest, link_user& user) {
+  if (server.idle.empty()) return nullptr;
+  upstream_link& link = *server.idle.back();
+  if (steady_clock::now() - link.idle_since_ > oldest) return nullptr;
+  remove(link);
+  link.attach(user);
+  return &link;
+}
+
+void idle_links::park(upstream_link& link) {
+  upstream_server& server = *link.server_;
+  link.detach();
+  if (closed() || link.closed() || server.closed_off || !link.unread().empty() ||
+      server.idle.size() >= most_for_a_server_ || timeout_ == steady_clock::duration::zero()) {
+    link.close(close_reason::finished);
+    return;
+  }
+  // A buffer that a large answer has made large would be kept for nothing.
+  if (!link.receiving_ && link.in_.capacity() > 4 * smallest_read) link.in_.release();
+  link.idle_since_ = steady_clock::now();
+  link.parked_with_ = this;
+  link.parked_ = links_.insert(links_.end(), &link);
+  server.idle.push_back(&link);
+  set_deadline(links_.front()->idle_since_ + timeout_);
+  link.receive(smallest_read);
+}
+
+void idle_links::remove(upstream_link& link) {
+  links_.erase(link.parked_);
+  link.parked_with_ = nullptr;
+  std::vector<upstream_link*>& idle = link.server_->idle;
+  idle.erase(std::remove(idle.begin(), idle.end(), &link), idle.end());
+}
+
+void idle_links::deadline_passed() {
+  const auto now = steady_clock::now();
+  while (!links_.empty() && links_.front()->idle_since_ + timeout_ <= now)
+    links_.front()->close(close_reason::finished);
+  if (!links_.empty()) set_deadline(links_.front()->idle_since_ + timeout_);
+}
+
+}  // namespace previewd::net::http

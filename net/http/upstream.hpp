@@ -1,0 +1,128 @@
+#pragma once
+
+#include <array>
+#include <boost/asio/ip/tcp.hpp>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "previewd/messages/route.hpp"
+#include "previewd/net/http/buffer.hpp"
+#include "previewd/net/http/live.hpp"
+
+namespace previewd::net::http {
+
+class upstream_link;
+
+/// The address to connect to. Port 0: not one.
+asio::ip::tcp::endpoint address_of(const endpoint& target);
+
+/// Opens a socket for it that no child process inherits.
+error_code open_socket(asio::ip::tcp::socket& socket, const asio::ip::tcp::endpoint& address);
+
+/// What one I/O thread knows, and has open, of one generation of a server. That thread only.
+struct upstream_server {
+  explicit upstream_server(route what);
+
+  route what;
+  asio::ip::tcp::endpoint address;
+  /// After a refusal nothing is sent until then, unless the registry says that it is up.
+  steady_clock::time_point spared_until = steady_clock::time_point::min();
+  /// Whom of `observer` the server's actor has been told since the registry last said that it is up; one bit each.
+  uint8_t told = 0;
+  /// Absent from the routes, or held: nothing may be open to it.
+  bool closed_off = false;
+
+  std::unordered_set<live_object*> users;  // connections and tunnels that lead to it
+  std::vector<upstream_link*> idle;        // the last one used comes last
+
+  /// Closes all that is open to it. No byte reaches it afterwards.
+  void close_users(close_reason why);
+};
+
+/// Who uses a connection to a server. Each call is the last thing that its caller does.
+class link_user {
+ public:
+  virtual void link_connected(const error_code& error) = 0;
+  virtual void link_sent(const error_code& error) = 0;
+  virtual void link_received(const error_code& error) = 0;
+  /// It was closed by somebody else, and is no longer there to be used.
+  virtual void link_closed(close_reason why) = 0;
+
+ protected:
+  ~link_user() = default;
+};
+
+/// One connection to a server: used by one request, or idle.
+class upstream_link final : public live_object {
+ public:
+  upstream_link(live_table& table, std::shared_ptr<upstream_server> server);
+
+  const std::shared_ptr<upstream_server>& server() const noexcept { return server_; }
+
+  void attach(link_user& user) noexcept { user_ = &user; }
+  void detach() noexcept { user_ = nullptr; }
+
+  /// Connects; then `link_connected`.
+  void connect();
+
+  /// Writes all of both, gathered; then `link_sent`. One at a time; the bytes stay where they are until then, or until close.
+  void send(std::array<asio::const_buffer, 2> bytes);
+  bool sending() const noexcept { return sending_; }
+
+  /// Sees to it that a read is under way; then `link_received`. `most`: bytes that may be held unread.
+  void receive(std::size_t most);
+  bool receiving() const noexcept { return receiving_; }
+  std::string_view unread() const noexcept { return in_.view(); }
+  void consume(std::size_t count) noexcept { in_.consume(count); }
+
+  /// The socket, for a tunnel. Nothing may be under way; the link closes.
+  asio::ip::tcp::socket take_socket();
+
+ protected:
+  void closing() override;
+
+ private:
+  friend class idle_links;
+
+  std::shared_ptr<upstream_server> server_;
+  asio::ip::tcp::socket socket_;
+  link_user* user_ = nullptr;
+  flat_buffer in_;
+  bool sending_ = false;
+  bool receiving_ = false;
+  steady_clock::time_point idle_since_;
+  std::list<upstream_link*>::iterator parked_;
+  class idle_links* parked_with_ = nullptr;
+};
+
+/// The unused connections of one thread, to all servers. Each one waits, with a read, for its end.
+class idle_links final : public timed_object {
+ public:
+  idle_links(live_table& table, std::size_t most_for_a_server, steady_clock::duration timeout);
+
+  /// The connection that was used last, if one is at most `oldest` unused. Its user is attached.
+  upstream_link* take(upstream_server& server, steady_clock::duration oldest, link_user& user);
+
+  /// Keeps a connection whose last answer is complete, or closes it.
+  void park(upstream_link& link);
+
+  std::size_t size() const noexcept { return links_.size(); }
+
+ protected:
+  void closing() override { stop_timer(); }
+  void deadline_passed() override;
+
+ private:
+  friend class upstream_link;
+  void remove(upstream_link& link);
+
+  std::size_t most_for_a_server_;
+  steady_clock::duration timeout_;
+  std::list<upstream_link*> links_;  // the longest unused comes first
+};
+
+}  // namespace previewd::net::http

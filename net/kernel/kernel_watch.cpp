@@ -1,0 +1,934 @@
+#include "previewd/net/kernel/kernel_watch.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <caf/send.hpp>
+#include <csignal>
+#include <functional>
+#include <limits>
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include "previewd/net/io_thread.hpp"
+#include "previewd/net/kernel/listener_reader.hpp"
+#include "previewd/os/child_reaper.hpp"
+#include "previewd/os/pidfd.hpp"
+#include "previewd/os/process_tree.hpp"
+#include "previewd/os/sock_diag.hpp"
+#include "previewd/support/log.hpp"
+
+namespace previewd::net::kernel {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+using boost::system::error_code;
+
+/// The watch's thread has no connections, so its number is none of an I/O thread's.
+constexpr uint32_t no_index = std::numeric_limits<uint32_t>::max();
+
+exit_status to_message(const std::optional<os::exit_status>& status) {
+  exit_status result;
+  if (!status) return result;
+  if (status->code) result.code = *status->code;
+  result.signal = status->signal;
+  return result;
+}
+
+/// Names the waiting for one process to end; 0 names none.
+using watch_number = uint64_t;
+
+/// Calls back when processes end. A process for which no descriptor can be had is polled.
+class process_watches {
+public:
+  explicit process_watches(asio::io_context& context) : context_{context} {}
+
+  /// `ended` is called once, later, on the context's thread, unless it is dropped before. 0 when
+  /// the process has ended already.
+  watch_number add(const os::process_id& process, std::function<void()> ended) {
+    auto fd = os::pidfd::open(process.pid);
+    if (!fd && fd.error().value() == ESRCH) return 0;
+    if (!os::is_alive(process)) return 0;
+    const watch_number number = next_++;
+    entry& added =
+      entries_.emplace(number, entry{process, std::move(ended), std::nullopt}).first->second;
+    if (fd) {
+      error_code failure;
+      os::unique_fd owned = fd->release();
+      added.descriptor.emplace(context_);
+      added.descriptor->assign(owned.get(), failure);
+      if (!failure) {
+        (void)owned.release();
+        added.descriptor->async_wait(
+          asio::posix::stream_descriptor::wait_read, [this, number](error_code aborted) {
+            if (!aborted) fire(number);
+          });
+        return number;
+      }
+      added.descriptor.reset();
+    }
+    log::warn("pidfd_failed", "A process is polled, since there is no descriptor for it.",
+      {{"pid", process.pid}});
+    ++polled_;
+    return number;
+  }
+
+  void drop(watch_number number) {
+    const auto found = entries_.find(number);
+    if (found == entries_.end()) return;
+    if (!found->second.descriptor) --polled_;
+    entries_.erase(found);
+  }
+
+  /// Looks at those without a descriptor.
+  void poll() {
+    if (polled_ == 0) return;
+    std::vector<watch_number> over;
+    for (const auto& [number, watched] : entries_) {
+      if (!watched.descriptor && !os::is_alive(watched.process)) over.push_back(number);
+    }
+    for (const watch_number number : over) fire(number);
+  }
+
+  void clear() {
+    entries_.clear();
+    polled_ = 0;
+  }
+
+private:
+  struct entry {
+    os::process_id process;
+    std::function<void()> ended;
+    std::optional<asio::posix::stream_descriptor> descriptor;
+  };
+
+  void fire(watch_number number) {
+    const auto found = entries_.find(number);
+    if (found == entries_.end()) return;
+    const std::function<void()> ended = std::move(found->second.ended);
+    drop(number);
+    ended();
+  }
+
+  asio::io_context& context_;
+  watch_number next_ = 1;
+  std::size_t polled_ = 0;
+  std::unordered_map<watch_number, entry> entries_;
+};
+
+}  // namespace
+
+class kernel_watcher::implementation {
+public:
+  implementation(os::child_reaper& reaper, const kernel_watch_settings& settings)
+      : reaper_{reaper}, settings_{settings}, tree_{usual_search(reaper)} {}
+
+  ~implementation() { stop(); }
+
+  void start() {
+    run([this] { begin(); });
+    thread_.start("pv-kernel");
+  }
+
+  void stop() {
+    if (closed_.exchange(true)) return;
+    thread_.stop();
+    // From here on this is the only thread.
+    finished_ = true;
+    timer_.cancel();
+    ladder_timer_.cancel();
+    error_code ignored;
+    signals_.cancel(ignored);
+    event_descriptor_.close(ignored);
+    watches_.clear();
+    terminals_.clear();
+    servers_.clear();
+    ladders_.clear();
+    // Runs what is still queued, which does nothing any more but lets go of its actors.
+    thread_.context().restart();
+    thread_.context().poll();
+  }
+
+  /// Runs a task on the thread.
+  template <class Task> void run(Task task) {
+    if (closed_) return;
+    thread_.post([this, task = std::move(task)]() mutable {
+      if (!finished_) task();
+    });
+  }
+
+  void track(std::string id, int32_t pid, terminal_actor actor, detector_actor detector);
+  void untrack(const std::string& id);
+  void scan(const std::string& id);
+  void watch(const server_ref& ref, std::vector<listener_id> listeners,
+    const std::vector<int32_t>& owners, int32_t job_leader, preview_server_actor reply_to);
+  void unwatch(const server_ref& ref);
+  void confirm(const server_ref& ref);
+  void end_processes(
+    const std::string& id, int32_t session, kill_ladder pauses, terminal_actor reply_to);
+
+private:
+  enum class exit_told : unsigned char { no, yes };
+
+  struct tracked_terminal {
+    os::process_id leader;
+    terminal_actor actor;
+    detector_actor detector;
+    watch_number leader_watch = 0;
+    std::optional<os::exit_status> exit;
+    exit_told told = exit_told::no;
+    clock::time_point fast_until;
+    std::vector<listener_fact> told_listeners;
+    std::vector<listener_fact> listeners;  // as being built
+  };
+
+  struct watched_owner {
+    os::process_id process;
+    watch_number watch = 0;
+  };
+
+  struct watched_server {
+    server_ref ref;
+    std::vector<listener_id> listeners;
+    std::vector<watched_owner> owners;
+    watch_number leader_watch = 0;
+    preview_server_actor actor;
+    bool told_gone = false;
+  };
+
+  /// A listening socket, and what is known of who holds it.
+  struct known_socket {
+    os::listening_socket socket;
+    std::string terminal;  // empty: nobody's whom we follow, so far
+    std::vector<os::process_id> owners;
+    pid_t group = 0;
+    std::string command;
+    uint32_t attempts = 0;
+    clock::time_point next_attempt;
+    uint64_t seen = 0;  // number of the last look that showed it
+  };
+
+  struct ladder {
+    enum class step : unsigned char { hangup, terminate, kill };
+    int32_t session = 0;
+    kill_ladder pauses;
+    std::vector<terminal_actor> waiting;
+    step at = step::hangup;
+    clock::time_point next_step;
+    uint32_t rounds = 0;
+    std::vector<os::process_id> terminated;
+  };
+
+  static os::process_search usual_search(const os::child_reaper& reaper) {
+    return reaper.mode() == os::reap_mode::all ? os::process_search::descendants
+                                               : os::process_search::everything;
+  }
+
+  void begin();
+  void await_child_signal();
+  void await_destroyed();
+  void take_destroyed();
+
+  void request_look();
+  void look(const server_ref* asked = nullptr);
+  void answer(const watched_server& server);
+  void check_servers();
+  void update_known();
+  void find_owners();
+  void tell_listeners();
+  void follow_owners(watched_server& server);
+  void owner_ended(uint64_t generation);
+  bool is_listening(const watched_server& server) const;
+  std::vector<os::process_id> owners_of(const watched_server& server) const;
+  void drop_watches(const watched_server& server);
+
+  void terminal_ended(const std::string& id);
+  void collect(tracked_terminal& terminal);
+  void leader_ended(uint64_t generation, pid_t leader);
+
+  void schedule();
+  void tick();
+  bool in_fast_phase(const tracked_terminal& terminal) const {
+    return terminal.fast_until > clock::now();
+  }
+
+  void schedule_ladders();
+  void tick_ladders();
+  bool climb(const std::string& id, ladder& steps);
+  void finish_ladder(const std::string& id);
+  void hang_up(const std::string& id, const ladder& steps);
+  static void signal(const os::process_stat& process, std::initializer_list<int> numbers);
+
+  os::child_reaper& reaper_;
+  const kernel_watch_settings settings_;
+  io_thread thread_{no_index};
+  std::atomic<bool> closed_{false};
+  bool finished_ = false;
+
+  listener_reader reader_;
+  std::optional<os::destroy_events> events_;
+  asio::posix::stream_descriptor event_descriptor_{thread_.context()};
+  std::vector<os::destroyed_socket> destroyed_;
+  asio::signal_set signals_{thread_.context()};
+  asio::steady_timer timer_{thread_.context()};
+  asio::steady_timer ladder_timer_{thread_.context()};
+  process_watches watches_{thread_.context()};
+  os::process_tree tree_;
+
+  std::map<std::string, tracked_terminal> terminals_;
+  std::unordered_map<uint64_t, watched_server> servers_;  // by generation
+  std::unordered_map<uint64_t, known_socket> known_;      // by inode
+  std::map<std::string, ladder> ladders_;
+
+  std::vector<os::listening_socket> sockets_;  // the last look, in order
+  std::vector<uint64_t> inodes_;
+  uint64_t look_number_ = 0;
+  clock::time_point last_look_{};
+  clock::time_point last_owner_search_{};
+  bool look_requested_ = false;
+  bool owners_stale_ = false;
+};
+
+// Starting, and what wakes the watch.
+
+void kernel_watcher::implementation::begin() {
+  const error_code why = reader_.open(settings_.source);
+  if (settings_.source == listener_source::automatic && reader_.uses_sock_diag()) {
+    if (auto events = os::destroy_events::open()) {
+      // The descriptor that Asio closes is its own.
+      const int copy = ::fcntl(events->get(), F_DUPFD_CLOEXEC, 0);
+      error_code failure;
+      if (copy >= 0) event_descriptor_.assign(copy, failure);
+      if (copy >= 0 && !failure) {
+        events_.emplace(std::move(*events));
+        await_destroyed();
+      }
+    }
+  }
+  log::info("listener_source",
+    reader_.uses_sock_diag() ? "Listening sockets are read by socket diagnosis."
+                             : "Listening sockets are read from /proc/net, which is slower.",
+    {{"source", reader_.uses_sock_diag() ? "sock_diag" : "proc_net"},
+      {"events", events_ ? "on" : "off"}, {"reason", why ? why.message() : std::string{"none"}}});
+
+  if (settings_.signals == child_signals::handled) {
+    error_code failure;
+    signals_.add(SIGCHLD, failure);
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    // This thread is the one that takes it: all others have it blocked.
+    pthread_sigmask(SIG_UNBLOCK, &child, nullptr);
+    if (!failure) await_child_signal();
+    reaper_.reap();
+  }
+}
+
+void kernel_watcher::implementation::await_child_signal() {
+  signals_.async_wait([this](error_code aborted, int) {
+    if (aborted || finished_) return;
+    reaper_.reap();
+    await_child_signal();
+  });
+}
+
+void kernel_watcher::implementation::await_destroyed() {
+  event_descriptor_.async_wait(
+    asio::posix::stream_descriptor::wait_read, [this](error_code aborted) {
+      if (aborted || finished_) return;
+      take_destroyed();
+    });
+}
+
+void kernel_watcher::implementation::take_destroyed() {
+  destroyed_.clear();
+  const auto taken = events_->take(destroyed_);
+  if (!taken) {
+    log::error("destroy_events_failed",
+      "The kernel no longer tells of closed sockets; they are looked for often instead.",
+      {{"reason", taken.error().message()}});
+    error_code ignored;
+    event_descriptor_.close(ignored);
+    events_.reset();
+    look();
+    return;
+  }
+  await_destroyed();
+  bool matters = *taken == os::destroy_events::outcome::overrun;
+  for (const auto& [inode, known] : known_) {
+    if (matters) break;
+    matters = std::any_of(destroyed_.begin(), destroyed_.end(), [&](const auto& gone) {
+      return gone.port == known.socket.port && gone.family == known.socket.family &&
+             (!known.terminal.empty() || known.attempts < settings_.owner_attempts);
+    });
+  }
+  for (const auto& [generation, server] : servers_) {
+    if (matters) break;
+    for (const listener_id& listener : server.listeners) {
+      matters = matters || std::any_of(destroyed_.begin(), destroyed_.end(), [&](const auto& gone) {
+        return gone.port == listener.port && (gone.family == os::address_family::v6) == listener.v6;
+      });
+    }
+  }
+  if (matters) look();
+}
+
+void kernel_watcher::implementation::schedule() {
+  if (terminals_.empty() && servers_.empty()) {
+    timer_.cancel();
+    return;
+  }
+  auto interval = settings_.slow_interval;
+  for (const auto& [id, terminal] : terminals_) {
+    if (in_fast_phase(terminal)) interval = std::min(interval, settings_.fast_interval);
+  }
+  if (!servers_.empty() && !events_) interval = std::min(interval, settings_.poll_interval);
+  if (look_requested_) interval = std::min(interval, settings_.least_interval);
+  timer_.expires_at(last_look_ + interval);
+  timer_.async_wait([this](error_code aborted) {
+    if (!aborted && !finished_) tick();
+  });
+}
+
+void kernel_watcher::implementation::tick() {
+  watches_.poll();
+  if (clock::now() - last_owner_search_ >= settings_.slow_interval) {
+    owners_stale_ = true;
+    reaper_.reap();
+  }
+  look();
+}
+
+void kernel_watcher::implementation::request_look() {
+  if (clock::now() - last_look_ >= settings_.least_interval) {
+    look();
+  } else {
+    look_requested_ = true;
+    schedule();
+  }
+}
+
+// One look: a dump of the kernel's table, and everything that follows from it.
+
+void kernel_watcher::implementation::look(const server_ref* asked) {
+  look_requested_ = false;
+  last_look_ = clock::now();
+  sockets_.clear();
+  if (const error_code failure = reader_.append_listeners(sockets_)) {
+    log::error("listeners_unreadable", "The listening sockets cannot be read.",
+      {{"reason", failure.message()}});
+    schedule();
+    return;
+  }
+  ++look_number_;
+  update_known();
+  if (asked != nullptr) {
+    // Before anything else is said of it: who asked is to learn it as the answer.
+    if (const auto found = servers_.find(asked->generation); found != servers_.end())
+      answer(found->second);
+  }
+  check_servers();
+  find_owners();
+  tell_listeners();
+  schedule();
+}
+
+void kernel_watcher::implementation::update_known() {
+  for (const os::listening_socket& socket : sockets_) {
+    known_socket& known = known_[socket.inode];
+    if (known.seen == 0 || known.socket != socket) {
+      known = {};
+      known.socket = socket;
+      known.next_attempt = last_look_;
+    }
+    known.seen = look_number_;
+  }
+  std::erase_if(known_, [&](const auto& entry) {
+    if (entry.second.seen == look_number_) return false;
+    // Something ended here; what takes its place is to be found soon.
+    if (const auto at = terminals_.find(entry.second.terminal); at != terminals_.end())
+      at->second.fast_until =
+        std::max(at->second.fast_until, last_look_ + settings_.detection_timeout);
+    return true;
+  });
+}
+
+bool kernel_watcher::implementation::is_listening(const watched_server& server) const {
+  return std::any_of(
+    server.listeners.begin(), server.listeners.end(), [&](const listener_id& listener) {
+      const auto found = known_.find(listener.inode);
+      return found != known_.end() && found->second.socket.port == listener.port;
+    });
+}
+
+void kernel_watcher::implementation::check_servers() {
+  for (auto& [generation, server] : servers_) {
+    if (server.told_gone || is_listening(server)) continue;
+    server.told_gone = true;
+    caf::anon_send(server.actor, gone_atom_v);
+  }
+}
+
+void kernel_watcher::implementation::find_owners() {
+  if (terminals_.empty()) return;
+  const auto is_wanted = [&](const known_socket& known) {
+    if (!known.terminal.empty()) return owners_stale_ && terminals_.count(known.terminal) != 0;
+    return known.attempts < settings_.owner_attempts && known.next_attempt <= last_look_;
+  };
+  std::size_t new_ones = 0;
+  std::unordered_map<uint64_t, std::vector<const os::process_stat*>> wanted;
+  std::map<std::string, std::size_t> with_sockets;
+  for (const auto& [inode, known] : known_) {
+    if (!is_wanted(known)) continue;
+    wanted[inode];
+    if (known.terminal.empty()) {
+      ++new_ones;
+    } else {
+      ++with_sockets[known.terminal];
+    }
+  }
+  if (owners_stale_) last_owner_search_ = last_look_;
+  owners_stale_ = false;
+  if (wanted.empty()) return;
+
+  tree_.refresh();
+  std::vector<const std::string*> order;
+  for (const auto& [id, terminal] : terminals_) order.push_back(&id);
+  // Where something was going on just now is where a new socket comes from.
+  std::stable_sort(order.begin(), order.end(), [&](const std::string* a, const std::string* b) {
+    return terminals_.at(*a).fast_until > terminals_.at(*b).fast_until;
+  });
+  std::unordered_map<uint64_t, const std::string*> found_in;
+  for (const std::string* id : order) {
+    // What is shared has its owners in one terminal, as they descend from each other.
+    if (new_ones == 0 && with_sockets.count(*id) == 0) continue;
+    for (const os::process_stat& process : tree_.members(*id)) {
+      inodes_.clear();
+      os::append_socket_inodes(process.pid, inodes_);
+      std::sort(inodes_.begin(), inodes_.end());
+      inodes_.erase(std::unique(inodes_.begin(), inodes_.end()), inodes_.end());
+      for (const uint64_t inode : inodes_) {
+        const auto hit = wanted.find(inode);
+        if (hit == wanted.end()) continue;
+        const std::string* const at = found_in.emplace(inode, id).first->second;
+        if (at != id) continue;
+        if (hit->second.empty() && known_.at(inode).terminal.empty()) --new_ones;
+        hit->second.push_back(&process);
+      }
+    }
+  }
+
+  for (const auto& [inode, owners] : wanted) {
+    known_socket& known = known_.at(inode);
+    if (owners.empty()) {
+      if (known.terminal.empty()) {
+        ++known.attempts;
+        known.next_attempt = last_look_ + settings_.fast_interval * (1U << known.attempts) / 2;
+      }
+      continue;  // the last owners known stay: somebody does hold it
+    }
+    std::vector<os::process_id> ids;
+    for (const os::process_stat* owner : owners) ids.push_back(owner->id());
+    if (known.terminal == *found_in.at(inode) && known.owners == ids) continue;
+    known.terminal = *found_in.at(inode);
+    known.owners = std::move(ids);
+    known.group = owners.front()->group;
+    known.command = os::read_command(owners.front()->pid);
+  }
+  for (auto& [generation, server] : servers_) follow_owners(server);
+}
+
+void kernel_watcher::implementation::tell_listeners() {
+  for (auto& [id, terminal] : terminals_) terminal.listeners.clear();
+  for (const os::listening_socket& socket : sockets_) {
+    const known_socket& known = known_.at(socket.inode);
+    const auto at = terminals_.find(known.terminal);
+    if (at == terminals_.end()) continue;
+    listener_fact& fact = at->second.listeners.emplace_back();
+    fact.id = {
+      .inode = socket.inode, .port = socket.port, .v6 = socket.family == os::address_family::v6};
+    fact.address = os::address_text(socket);
+    for (const os::process_id& owner : known.owners) fact.owners.push_back(owner.pid);
+    fact.job_leader = known.group;
+    fact.command = known.command;
+  }
+  for (auto& [id, terminal] : terminals_) {
+    if (terminal.listeners == terminal.told_listeners) continue;
+    terminal.told_listeners = terminal.listeners;
+    caf::anon_send(terminal.detector, listeners_atom_v, terminal.listeners);
+  }
+}
+
+// Terminals.
+
+void kernel_watcher::implementation::track(
+  std::string id, int32_t pid, terminal_actor actor, detector_actor detector) {
+  const auto [entry, is_new] = terminals_.try_emplace(id);
+  if (!is_new) return;
+  tracked_terminal& terminal = entry->second;
+  terminal.actor = std::move(actor);
+  terminal.detector = std::move(detector);
+  terminal.fast_until = clock::now() + settings_.detection_timeout;
+
+  terminal.leader.pid = pid;
+  const auto stat = os::read_stat(pid);
+  // Only what has not been waited for has its pid for sure.
+  terminal.exit = reaper_.take(pid);
+  if (stat && !terminal.exit) terminal.leader.start_time = stat->start_time;
+  tree_.follow(id, terminal.leader);
+  if (terminal.leader.start_time != 0)
+    terminal.leader_watch = watches_.add(terminal.leader, [this, id] { terminal_ended(id); });
+  if (terminal.leader_watch == 0) terminal_ended(id);
+  request_look();
+}
+
+void kernel_watcher::implementation::untrack(const std::string& id) {
+  const auto found = terminals_.find(id);
+  if (found == terminals_.end()) return;
+  watches_.drop(found->second.leader_watch);
+  if (ladders_.count(id) == 0) {
+    reaper_.release(found->second.leader.pid);
+    tree_.forget(id);
+  }
+  terminals_.erase(found);
+  std::erase_if(known_, [&](const auto& entry) { return entry.second.terminal == id; });
+  schedule();
+}
+
+void kernel_watcher::implementation::scan(const std::string& id) {
+  const auto found = terminals_.find(id);
+  if (found == terminals_.end()) return;
+  found->second.fast_until = clock::now() + settings_.detection_timeout;
+  request_look();
+}
+
+void kernel_watcher::implementation::collect(tracked_terminal& terminal) {
+  if (!terminal.exit) terminal.exit = reaper_.take(terminal.leader.pid);
+}
+
+void kernel_watcher::implementation::terminal_ended(const std::string& id) {
+  const auto found = terminals_.find(id);
+  if (found == terminals_.end() || found->second.told == exit_told::yes) return;
+  tracked_terminal& terminal = found->second;
+  terminal.told = exit_told::yes;
+  watches_.drop(std::exchange(terminal.leader_watch, 0));
+  collect(terminal);
+  caf::anon_send(terminal.actor, exited_atom_v, to_message(terminal.exit));
+}
+
+// Servers.
+
+void kernel_watcher::implementation::watch(const server_ref& ref,
+  std::vector<listener_id> listeners, const std::vector<int32_t>& owners, int32_t job_leader,
+  preview_server_actor reply_to) {
+  unwatch(ref);
+  watched_server& server = servers_[ref.generation];
+  server.ref = ref;
+  server.listeners = std::move(listeners);
+  server.actor = std::move(reply_to);
+  for (const int32_t pid : owners) {
+    const auto stat = pid > 0 ? os::read_stat(pid) : std::nullopt;
+    if (stat && stat->is_alive()) server.owners.push_back({stat->id(), 0});
+  }
+  follow_owners(server);
+
+  if (job_leader > 0) {
+    const auto stat = os::read_stat(job_leader);
+    // A process that leads no group of its own is a later one with the same pid.
+    if (stat && stat->group == job_leader) {
+      server.leader_watch = watches_.add(stat->id(),
+        [this, generation = ref.generation, job_leader] { leader_ended(generation, job_leader); });
+    }
+    if (server.leader_watch == 0) leader_ended(ref.generation, job_leader);
+  }
+  look();
+}
+
+void kernel_watcher::implementation::unwatch(const server_ref& ref) {
+  const auto found = servers_.find(ref.generation);
+  if (found == servers_.end()) return;
+  drop_watches(found->second);
+  servers_.erase(found);
+  schedule();
+}
+
+void kernel_watcher::implementation::drop_watches(const watched_server& server) {
+  watches_.drop(server.leader_watch);
+  for (const watched_owner& owner : server.owners) watches_.drop(owner.watch);
+}
+
+/// Those who hold its sockets as far as that is known; else those who did when it was registered.
+std::vector<os::process_id>
+kernel_watcher::implementation::owners_of(const watched_server& server) const {
+  std::vector<os::process_id> owners;
+  for (const listener_id& listener : server.listeners) {
+    const auto found = known_.find(listener.inode);
+    if (found == known_.end()) continue;
+    owners.insert(owners.end(), found->second.owners.begin(), found->second.owners.end());
+  }
+  if (owners.empty()) {
+    for (const watched_owner& owner : server.owners) owners.push_back(owner.process);
+  }
+  std::sort(owners.begin(), owners.end());
+  owners.erase(std::unique(owners.begin(), owners.end()), owners.end());
+  return owners;
+}
+
+void kernel_watcher::implementation::follow_owners(watched_server& server) {
+  const std::vector<os::process_id> wanted = owners_of(server);
+  std::erase_if(server.owners, [&](const watched_owner& owner) {
+    if (std::binary_search(wanted.begin(), wanted.end(), owner.process)) return false;
+    watches_.drop(owner.watch);
+    return true;
+  });
+  for (const os::process_id& process : wanted) {
+    auto at = std::find_if(server.owners.begin(), server.owners.end(),
+      [&](const watched_owner& owner) { return owner.process == process; });
+    if (at == server.owners.end()) at = server.owners.insert(at, {process, 0});
+    if (at->watch == 0) {
+      at->watch = watches_.add(
+        process, [this, generation = server.ref.generation] { owner_ended(generation); });
+    }
+  }
+  // One that has ended meanwhile counts no more.
+  std::erase_if(server.owners, [](const watched_owner& owner) { return owner.watch == 0; });
+}
+
+void kernel_watcher::implementation::owner_ended(uint64_t generation) {
+  const auto found = servers_.find(generation);
+  if (found == servers_.end()) return;
+  std::erase_if(found->second.owners, [&](const watched_owner& owner) {
+    if (os::is_alive(owner.process)) return false;
+    watches_.drop(owner.watch);
+    return true;
+  });
+  // Others may hold the same socket, and who they are may have changed.
+  owners_stale_ = true;
+  look();
+}
+
+void kernel_watcher::implementation::leader_ended(uint64_t generation, pid_t leader) {
+  const auto found = servers_.find(generation);
+  if (found == servers_.end()) return;
+  found->second.leader_watch = 0;
+  std::optional<os::exit_status> status;
+  for (auto& [id, terminal] : terminals_) {
+    if (terminal.leader.pid != leader) continue;
+    collect(terminal);
+    status = terminal.exit;
+  }
+  caf::anon_send(found->second.actor, leader_atom_v, to_message(status));
+}
+
+void kernel_watcher::implementation::confirm(const server_ref& ref) {
+  if (servers_.count(ref.generation) != 0) look(&ref);
+}
+
+void kernel_watcher::implementation::answer(const watched_server& server) {
+  listener_state state;
+  state.listening = is_listening(server);
+  std::size_t alive = 0;
+  std::size_t stopped = 0;
+  const std::vector<os::process_id> owners = owners_of(server);
+  for (const os::process_id& owner : owners) {
+    const auto stat = os::read_stat(owner.pid);
+    if (!stat || stat->id() != owner || !stat->is_alive()) {
+      owners_stale_ = true;
+      continue;
+    }
+    ++alive;
+    if (stat->is_stopped()) ++stopped;
+  }
+  state.stopped = alive > 0 && stopped == alive;
+  // Where the owners are not known, that somebody listens shows that there are some.
+  state.owners_alive = alive > 0 || (owners.empty() && state.listening);
+  caf::anon_send(server.actor, confirm_atom_v, state);
+}
+
+// The kill ladder.
+
+void kernel_watcher::implementation::end_processes(
+  const std::string& id, int32_t session, kill_ladder pauses, terminal_actor reply_to) {
+  const auto [entry, is_new] = ladders_.try_emplace(id);
+  ladder& steps = entry->second;
+  if (reply_to) steps.waiting.push_back(std::move(reply_to));
+  if (!is_new) return;
+  steps.session = session;
+  steps.pauses = pauses;
+  steps.next_step = clock::now() + pauses.after_hangup;
+  if (!tree_.follows(id)) tree_.follow(id, {.pid = session, .start_time = 0});
+  tree_.refresh(os::process_search::everything);
+  if (tree_.members(id).empty()) {
+    finish_ladder(id);
+    return;
+  }
+  hang_up(id, steps);
+  schedule_ladders();
+}
+
+void kernel_watcher::implementation::schedule_ladders() {
+  if (ladders_.empty()) return;
+  ladder_timer_.expires_after(settings_.ladder_interval);
+  ladder_timer_.async_wait([this](error_code aborted) {
+    if (!aborted && !finished_) tick_ladders();
+  });
+}
+
+void kernel_watcher::implementation::tick_ladders() {
+  reaper_.reap();
+  tree_.refresh();
+  const bool any_over = std::any_of(ladders_.begin(), ladders_.end(),
+    [&](const auto& entry) { return tree_.members(entry.first).empty(); });
+  // A process may slip through while its parent ends; before anything is called over, look at all.
+  if (any_over) tree_.refresh(os::process_search::everything);
+  std::vector<std::string> over;
+  for (auto& [id, steps] : ladders_) {
+    if (climb(id, steps)) over.push_back(id);
+  }
+  for (const std::string& id : over) finish_ladder(id);
+  schedule_ladders();
+}
+
+/// Does what is due. True when it is over.
+bool kernel_watcher::implementation::climb(const std::string& id, ladder& steps) {
+  const std::vector<os::process_stat>& members = tree_.members(id);
+  if (members.empty()) return true;
+  const auto now = clock::now();
+  if (steps.at == ladder::step::hangup) {
+    // The pause is for those who have been hung up on.
+    const bool all_hung_up_ended = std::none_of(members.begin(), members.end(),
+      [&](const os::process_stat& process) { return process.session == steps.session; });
+    if (now < steps.next_step && !all_hung_up_ended) return false;
+    steps.at = ladder::step::terminate;
+    steps.next_step = now + steps.pauses.after_terminate;
+  }
+  if (steps.at == ladder::step::terminate) {
+    if (now < steps.next_step) {
+      for (const os::process_stat& process : members) {
+        if (std::find(steps.terminated.begin(), steps.terminated.end(), process.id()) !=
+            steps.terminated.end())
+          continue;
+        steps.terminated.push_back(process.id());
+        signal(process, {SIGTERM, SIGCONT});
+      }
+      return false;
+    }
+    steps.at = ladder::step::kill;
+  }
+  for (const os::process_stat& process : members) signal(process, {SIGKILL});
+  if (++steps.rounds < settings_.kill_rounds) return false;
+  log::error("processes_left", "Processes of a terminal do not end and are left behind.",
+    {{"terminal", id}, {"count", members.size()}, {"pid", members.front().pid},
+      {"name", members.front().name}});
+  return true;
+}
+
+void kernel_watcher::implementation::hang_up(const std::string& id, const ladder& steps) {
+  const std::vector<os::process_stat>& members = tree_.members(id);
+  pid_t foreground = 0;
+  for (const os::process_stat& process : members) {
+    if (process.session == steps.session && process.terminal_group > 0)
+      foreground = process.terminal_group;
+  }
+  // The foreground job first, as a real hang-up does it (setsid(2), credentials(7)).
+  for (const os::process_stat& process : members) {
+    if (process.session == steps.session && process.group == foreground)
+      signal(process, {SIGHUP, SIGCONT});
+  }
+  for (const os::process_stat& process : members) {
+    if (process.session == steps.session && process.group != foreground)
+      signal(process, {SIGHUP, SIGCONT});
+  }
+}
+
+void kernel_watcher::implementation::signal(
+  const os::process_stat& process, std::initializer_list<int> numbers) {
+  const auto target = os::pidfd::open(process.pid);
+  if (!target) return;
+  // Opened, and still the one that was looked at: from here on nobody else can be hit.
+  const auto now = os::read_stat(process.pid);
+  if (!now || now->id() != process.id()) return;
+  for (const int number : numbers) target->send_signal(number);
+}
+
+void kernel_watcher::implementation::finish_ladder(const std::string& id) {
+  const auto found = ladders_.find(id);
+  if (found == ladders_.end()) return;
+  const ladder done = std::move(found->second);
+  ladders_.erase(found);
+  if (terminals_.count(id) != 0) {
+    // That its process has ended comes first, also when its descriptor has not been looked at yet.
+    const os::process_id leader = terminals_.at(id).leader;
+    if (leader.start_time == 0 || !os::is_alive(leader)) terminal_ended(id);
+  } else {
+    tree_.forget(id);
+    reaper_.release(done.session);
+  }
+  for (const terminal_actor& actor : done.waiting) caf::anon_send(actor, ended_atom_v);
+}
+
+// The interface: everything happens on the thread.
+
+kernel_watcher::kernel_watcher(os::child_reaper& reaper, kernel_watch_settings settings)
+    : implementation_{std::make_unique<implementation>(reaper, settings)} {}
+
+kernel_watcher::~kernel_watcher() = default;
+
+void kernel_watcher::start() {
+  implementation_->start();
+}
+
+void kernel_watcher::stop() {
+  implementation_->stop();
+}
+
+void kernel_watcher::track(
+  const std::string& id, int32_t pid, terminal_actor terminal, detector_actor detector) {
+  implementation_->run([at = implementation_.get(), id, pid, terminal = std::move(terminal),
+                         detector = std::move(detector)]() mutable {
+    at->track(std::move(id), pid, std::move(terminal), std::move(detector));
+  });
+}
+
+void kernel_watcher::untrack(const std::string& id) {
+  implementation_->run([at = implementation_.get(), id] { at->untrack(id); });
+}
+
+void kernel_watcher::scan(const std::string& id) {
+  implementation_->run([at = implementation_.get(), id] { at->scan(id); });
+}
+
+void kernel_watcher::watch(const server_ref& ref, std::vector<listener_id> listeners,
+  std::vector<int32_t> owners, int32_t job_leader, preview_server_actor reply_to) {
+  implementation_->run(
+    [at = implementation_.get(), ref, listeners = std::move(listeners), owners = std::move(owners),
+      job_leader, reply_to = std::move(reply_to)]() mutable {
+      at->watch(ref, std::move(listeners), owners, job_leader, std::move(reply_to));
+    });
+}
+
+void kernel_watcher::unwatch(const server_ref& ref) {
+  implementation_->run([at = implementation_.get(), ref] { at->unwatch(ref); });
+}
+
+void kernel_watcher::confirm(const server_ref& ref) {
+  implementation_->run([at = implementation_.get(), ref] { at->confirm(ref); });
+}
+
+void kernel_watcher::end_processes(
+  const std::string& id, int32_t session, kill_ladder pauses, terminal_actor reply_to) {
+  implementation_->run(
+    [at = implementation_.get(), id, session, pauses, reply_to = std::move(reply_to)]() mutable {
+      at->end_processes(id, session, pauses, std::move(reply_to));
+    });
+}
+
+}  // namespace previewd::net::kernel

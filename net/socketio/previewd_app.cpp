@@ -1,0 +1,646 @@
+#include "previewd/net/socketio/previewd_app.hpp"
+
+#include <algorithm>
+#include <caf/actor_system.hpp>
+#include <caf/send.hpp>
+#include <deque>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "previewd/messages/error.hpp"
+#include "previewd/net/ask.hpp"
+#include "previewd/net/terminal/terminal_hub.hpp"
+#include "previewd/net/terminal/utf8.hpp"
+
+namespace previewd::net::socketio {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr uint64_t largest_number = UINT64_MAX;
+
+std::string room_of(const std::string& project) {
+  return "project-" + project;
+}
+
+void accept(const reply& answer) {
+  answer.encoded(R"({"ok":true})");
+}
+
+void refuse(const reply& answer, const caf::error& why) {
+  if (answer.is_wanted()) answer.encoded(R"({"ok":false,"error":)" + api::error_json(why) + "}");
+}
+
+/// What an answer without a value of its own comes to.
+void settle(const reply& answer, const caf::error& why) {
+  if (why) {
+    refuse(answer, why);
+  } else {
+    accept(answer);
+  }
+}
+
+bool has_nul(const std::string& text) {
+  return text.find('\0') != std::string::npos;
+}
+
+}  // namespace
+
+/// The argument of an event, read field by field. The first thing that is wrong is kept; what is
+/// read after it is empty.
+class previewd_app::fields {
+public:
+  explicit fields(const json& argument) : object_{argument} {
+    if (!argument.is_object())
+      error_ = make_error(errc::invalid_field, "The event's argument must be an object.");
+  }
+
+  const json* find(const char* name) const {
+    if (error_) return nullptr;
+    const auto found = object_.find(name);
+    return found == object_.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  /// Empty when it is not there.
+  std::string text(const char* name) {
+    const json* value = find(name);
+    if (!value) return {};
+    if (!value->is_string()) return refuse(name, "must be a string"), std::string{};
+    std::string text = value->get<std::string>();
+    if (has_nul(text)) return refuse(name, "must not contain NUL"), std::string{};
+    return text;
+  }
+
+  std::string required_text(const char* name) {
+    std::string value = text(name);
+    if (value.empty()) refuse(name, "is missing");
+    return value;
+  }
+
+  /// A project or user.
+  std::string name(const char* field) {
+    std::string value = required_text(field);
+    if (!error_ && !valid_name(value)) {
+      error_ = make_error(errc::invalid_name,
+        std::string{field} +
+          " must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ @ + - and neither . nor ..");
+    }
+    return value;
+  }
+
+  std::optional<uint64_t> number(const char* name, uint64_t least, uint64_t most) {
+    const json* value = find(name);
+    if (!value) return std::nullopt;
+    const bool fits = value->is_number_unsigned() && value->get<uint64_t>() >= least &&
+                      value->get<uint64_t>() <= most;
+    if (fits) return value->get<uint64_t>();
+    refuse(name, most == largest_number ? "must be a whole number, not negative"
+                                        : "must be a whole number from " + std::to_string(least) +
+                                            " to " + std::to_string(most));
+    return std::nullopt;
+  }
+
+  uint16_t cells(const char* name, std::optional<uint16_t> otherwise) {
+    const std::optional<uint64_t> value = number(name, 1, 1000);
+    if (!value && !otherwise) refuse(name, "is missing");
+    return value ? static_cast<uint16_t>(*value) : otherwise.value_or(1);
+  }
+
+  std::vector<std::string> texts(const char* name) {
+    std::vector<std::string> list;
+    const json* value = find(name);
+    if (!value) return list;
+    if (!value->is_array()) return refuse(name, "must be a list of strings"), list;
+    for (const json& element : *value) {
+      if (!element.is_string() || has_nul(element.get_ref<const std::string&>())) {
+        return refuse(name, "must be a list of strings without NUL"), std::vector<std::string>{};
+      }
+      list.push_back(element.get<std::string>());
+    }
+    return list;
+  }
+
+  std::vector<std::pair<std::string, std::string>> text_map(const char* name) {
+    std::vector<std::pair<std::string, std::string>> map;
+    const json* value = find(name);
+    if (!value) return map;
+    if (!value->is_object()) return refuse(name, "must be an object of strings"), map;
+    for (const auto& [key, element] : value->items()) {
+      const bool good = element.is_string() && !has_nul(element.get_ref<const std::string&>()) &&
+                        !has_nul(key) && !key.empty() && key.find('=') == std::string::npos;
+      if (!good) {
+        refuse(name, "must be an object of strings, its names not empty and without = and NUL");
+        return {};
+      }
+      map.emplace_back(key, element.get<std::string>());
+    }
+    return map;
+  }
+
+  void refuse(const char* name, const std::string& what) {
+    if (!error_) error_ = make_error(errc::invalid_field, std::string{name} + " " + what + ".");
+  }
+
+  bool ok() const { return !error_; }
+  const caf::error& error() const { return error_; }
+
+private:
+  const json& object_;
+  caf::error error_;
+};
+
+/// A project that a client has joined.
+struct previewd_app::membership {
+  struct waiting_event {
+    uint64_t sequence;
+    shared_packet packet;
+  };
+
+  bool waiting = false;              // for the snapshot
+  uint64_t seen = 0;                 // events up to this sequence are known to the client
+  std::deque<waiting_event> events;  // that came meanwhile
+  std::vector<reply> answers;        // to those who asked
+};
+
+/// A client's place in a terminal.
+struct previewd_app::attached final : terminal::output_sink {
+  attached(previewd_app& a, client& c, std::string i) : app{a}, owner{c}, id{std::move(i)} {}
+  virtual ~attached() = default;
+
+  void on_attached(const terminal::attach_start& start) override;
+  void on_output(const terminal::output_chunk& chunk) override;
+  void on_end() override;
+
+  void send_text(const std::string& text, uint64_t sequence, uint64_t lost);
+  void pull_if_room();
+
+  previewd_app& app;
+  client& owner;
+  const std::string id;
+  std::unique_ptr<terminal::attachment> place;
+  terminal::utf8_stream decoder;
+  std::optional<reply> answer;  // to the request, until attached
+  uint64_t sequence = 0;        // of the last output
+  bool started = false;
+  bool full = false;   // has not asked for more, because the client's queue was full
+  bool ended = false;  // all output has been sent
+  shared_packet exit;  // the event, until all output has been sent
+};
+
+struct previewd_app::client {
+  explicit client(socket& s) : peer{s} {}
+
+  socket& peer;
+  std::map<std::string, membership> projects;
+  std::map<std::string, std::unique_ptr<attached>> terminals;  // by their ids
+};
+
+void previewd_app::attached::on_attached(const terminal::attach_start& start) {
+  started = true;
+  sequence = start.from;
+  if (answer) {
+    answer->encoded(R"({"ok":true,"sequence":)" + std::to_string(start.sequence) + R"(,"from":)" +
+                    std::to_string(start.from) + R"(,"lost":)" + std::to_string(start.lost) + "}");
+    answer.reset();
+  }
+  pull_if_room();
+}
+
+void previewd_app::attached::on_output(const terminal::output_chunk& chunk) {
+  std::string text;
+  if (chunk.lost > 0) text = decoder.flush();
+  text += decoder.feed(*chunk.bytes);
+  sequence = chunk.sequence;
+  if (!text.empty()) send_text(text, chunk.sequence - decoder.held(), chunk.lost);
+  pull_if_room();
+}
+
+void previewd_app::attached::on_end() {
+  if (!started) {
+    if (answer)
+      refuse(*answer, make_error(errc::terminal_not_found, "No terminal has the id " + id + "."));
+    owner.terminals.erase(id);  // destroys *this
+    return;
+  }
+  const std::string rest = decoder.flush();
+  if (!rest.empty()) send_text(rest, sequence, 0);
+  ended = true;
+  if (!exit) return;
+  owner.peer.send(exit);
+  owner.terminals.erase(id);  // destroys *this
+}
+
+void previewd_app::attached::send_text(const std::string& text, uint64_t at, uint64_t lost) {
+  std::string payload =
+    R"({"terminalId":)" + api::quoted(id) + R"(,"sequence":)" + std::to_string(at);
+  if (lost > 0) payload += R"(,"lost":)" + std::to_string(lost);
+  payload += R"(,"data":)" + api::quoted(text) + "}";
+  owner.peer.send(app.main_.encode("terminalData", payload));
+}
+
+void previewd_app::attached::pull_if_room() {
+  full = owner.peer.queued_bytes() >= app.settings_.pull_below;
+  if (!full && owner.peer.is_connected()) place->pull();
+}
+
+namespace {
+
+server_settings numbered(server_settings settings) {
+  settings.engine.first_number = first_client_number;
+  return settings;
+}
+
+}  // namespace
+
+previewd_app::previewd_app(io_thread& thread, std::vector<io_thread*> threads,
+  previewd_app_parts parts, previewd_app_settings settings)
+    : thread_{thread},
+      parts_{std::move(parts)},
+      settings_{std::move(settings)},
+      server_{thread, std::move(threads), numbered(settings_.server)},
+      main_{server_.of("/")} {
+  set_up();
+}
+
+previewd_app::~previewd_app() = default;
+
+void previewd_app::set_up() {
+  server_.on_session_open([this](engine_session& session) {
+    connections_.emplace(session.number(), ws_connection_actor{});
+    caf::anon_send(parts_.events, client_atom_v, connection_id{thread_.index(), session.number()});
+  });
+  server_.on_session_close([this](engine_session& session) {
+    const auto found = connections_.find(session.number());
+    if (found == connections_.end()) return;
+    if (found->second) caf::anon_send(found->second, closed_atom_v);
+    connections_.erase(found);
+  });
+  main_.on_connect([this](socket& joined) {
+    clients_.emplace(joined.number(), std::make_unique<client>(joined));
+  });
+  // Never from within a handler of the client or of its terminals: they only close the session,
+  // which is carried out later.
+  main_.on_disconnect([this](socket& gone) { clients_.erase(gone.number()); });
+  main_.on_sent([this](socket& sender) {
+    client* who = find(sender.number());
+    if (!who || sender.queued_bytes() >= settings_.pull_below) return;
+    for (auto& [id, place] : who->terminals) {
+      if (place->full && !place->ended) place->pull_if_room();
+    }
+  });
+  const auto on = [this](const char* event, handler what) {
+    main_.on(event, [this, what](socket& from, const json& arguments, const reply& answer) {
+      client* who = find(from.number());
+      if (!who) return;
+      static const json nothing;
+      (this->*what)(*who, arguments.empty() ? nothing : arguments[0], answer);
+    });
+  };
+  on("joinProject", &previewd_app::join_project);
+  on("leaveProject", &previewd_app::leave_project);
+  on("createTerminal", &previewd_app::create_terminal);
+  on("attachTerminal", &previewd_app::attach_terminal);
+  on("detachTerminal", &previewd_app::detach_terminal);
+  on("terminalInput", &previewd_app::terminal_input);
+  on("resizeTerminal", &previewd_app::resize_terminal);
+  on("terminalAck", &previewd_app::terminal_ack);
+  on("closeTerminal", &previewd_app::close_terminal);
+  main_.on_other([](socket&, std::string_view, const json&, const reply& answer) {
+    refuse(answer, make_error(errc::not_found, "There is no such event."));
+  });
+}
+
+void previewd_app::handle(http::exchange_ptr exchange) {
+  server_.handle(std::move(exchange));
+}
+
+void previewd_app::stop(std::function<void()> done) {
+  server_.stop(std::move(done));
+}
+
+previewd_app::client* previewd_app::find(uint64_t socket) noexcept {
+  const auto found = clients_.find(socket);
+  return found == clients_.end() ? nullptr : found->second.get();
+}
+
+void previewd_app::adopt(uint64_t number, ws_connection_actor actor) {
+  const auto found = connections_.find(number);
+  if (found == connections_.end()) {
+    caf::anon_send(actor, closed_atom_v);
+  } else {
+    found->second = std::move(actor);
+  }
+}
+
+void previewd_app::close_connection(uint64_t number) {
+  if (engine_session* session = server_.engine().find(number))
+    session->close(session_end::server_closed);
+}
+
+// ---- events of projects
+
+void previewd_app::deliver(const std::shared_ptr<const api::encoded_event>& what) {
+  const shared_packet packet = main_.encode(what->name, what->json);
+  main_.for_each_in(room_of(what->project), [&](socket& member) {
+    client* who = find(member.number());
+    const auto joined = who ? who->projects.find(what->project) : decltype(who->projects.end()){};
+    if (!who || joined == who->projects.end()) return;
+    // Who is attached gets the exit from its terminal, behind the last output.
+    if (!what->terminal_id.empty() && who->terminals.count(what->terminal_id) != 0) return;
+    membership& in = joined->second;
+    if (in.waiting) {
+      in.events.push_back({what->sequence, packet});
+      if (in.events.size() > settings_.waiting_events) member.close();
+    } else if (what->sequence > in.seen) {
+      member.send(packet);
+    }
+  });
+  if (!what->terminal_id.empty()) terminal_exited(*what, packet);
+}
+
+void previewd_app::terminal_exited(const api::encoded_event& what, const shared_packet& packet) {
+  exits_.emplace_back(what.terminal_id, packet);
+  if (exits_.size() > settings_.remembered_exits) exits_.pop_front();
+  for (auto& [number, who] : clients_) {
+    const auto found = who->terminals.find(what.terminal_id);
+    if (found == who->terminals.end()) continue;
+    if (found->second->ended) {
+      who->peer.send(packet);
+      who->terminals.erase(found);
+    } else {
+      found->second->exit = packet;
+    }
+  }
+}
+
+void previewd_app::join_project(client& from, const json& argument, const reply& answer) {
+  const json wrapped = argument.is_string() ? json{{"projectId", argument}} : argument;
+  fields read{wrapped};
+  const std::string project = read.name("projectId");
+  read.text("userId");
+  const std::optional<uint64_t> after = read.number("after", 0, largest_number);
+  if (!read.ok()) return refuse(answer, read.error());
+  if (from.projects.count(project) == 0 && from.projects.size() >= settings_.projects) {
+    return refuse(answer,
+      make_error(errc::limit_reached,
+        "A client may join " + std::to_string(settings_.projects) + " projects; leave one first."));
+  }
+  // In the room from now on: what happens while the snapshot is made is kept, and sent behind it.
+  from.peer.join(room_of(project));
+  membership& in = from.projects[project];
+  in.answers.push_back(answer);
+  if (in.waiting) {
+    if (in.answers.size() > settings_.waiting_events) from.peer.close();
+    return;
+  }
+  in.waiting = true;
+  ask<project_snapshot>(
+    parts_.system, thread_, parts_.registry,
+    [this, number = from.peer.number(), project, after](caf::expected<project_snapshot> snapshot) {
+      if (snapshot) {
+        joined(number, project, after, *snapshot);
+      } else {
+        refuse_joining(number, project, snapshot.error());
+      }
+    },
+    snapshot_atom_v, project);
+}
+
+void previewd_app::joined(uint64_t socket, const std::string& project,
+  std::optional<uint64_t> after, const project_snapshot& snapshot) {
+  client* who = find(socket);
+  if (!who) return;
+  // A sequence from the future is another instance's: what it counted says nothing here.
+  if (after && *after <= snapshot.sequence) return replay(socket, project, *after, snapshot);
+  const auto facts = [this](const std::string& id) { return parts_.terminals.facts(thread_, id); };
+  const std::string text = api::snapshot_json(snapshot, settings_.addresses, facts);
+  finish_joining(*who, project, snapshot.sequence, R"({"ok":true,)" + text.substr(1));
+}
+
+void previewd_app::replay(
+  uint64_t socket, const std::string& project, uint64_t after, const project_snapshot& snapshot) {
+  ask<std::vector<event>>(
+    parts_.system, thread_, parts_.events,
+    [this, socket, project, after, snapshot](caf::expected<std::vector<event>> missed) {
+      // Too old: the snapshot says it all.
+      if (!missed) return joined(socket, project, std::nullopt, snapshot);
+      client* who = find(socket);
+      const auto found = who ? who->projects.find(project) : decltype(who->projects.end()){};
+      if (!who || found == who->projects.end() || !found->second.waiting) return;
+      uint64_t last = after;
+      std::deque<membership::waiting_event> events;
+      for (const event& each : *missed) {
+        last = std::max(last, each.sequence);
+        if (each.key.project != project) continue;
+        const std::shared_ptr<const api::encoded_event> encoded =
+          api::encode(each, settings_.addresses);
+        events.push_back({encoded->sequence, main_.encode(encoded->name, encoded->json)});
+      }
+      // What came meanwhile may be among them.
+      for (membership::waiting_event& later : found->second.events) {
+        if (later.sequence > last) events.push_back(std::move(later));
+      }
+      const std::size_t replayed = events.size();
+      found->second.events = std::move(events);
+      const uint64_t sequence =
+        found->second.events.empty() ? last : std::max(last, found->second.events.back().sequence);
+      finish_joining(*who, project, after,
+        R"({"ok":true,"replayed":)" + std::to_string(replayed) + R"(,"sequence":)" +
+          std::to_string(sequence) + "}");
+      if (client* still = find(socket)) {
+        const auto in = still->projects.find(project);
+        if (in != still->projects.end()) in->second.seen = std::max(in->second.seen, last);
+      }
+    },
+    replay_atom_v, after);
+}
+
+void previewd_app::finish_joining(
+  client& who, const std::string& project, uint64_t sequence, const std::string& answer) {
+  const auto found = who.projects.find(project);
+  if (found == who.projects.end() || !found->second.waiting) return;
+  membership& in = found->second;
+  in.waiting = false;
+  in.seen = sequence;
+  for (const reply& each : std::exchange(in.answers, {})) each.encoded(answer);
+  for (const membership::waiting_event& each : std::exchange(in.events, {})) {
+    if (each.sequence <= in.seen) continue;
+    in.seen = each.sequence;
+    who.peer.send(each.packet);
+  }
+}
+
+void previewd_app::refuse_joining(
+  uint64_t socket, const std::string& project, const caf::error& why) {
+  client* who = find(socket);
+  const auto found = who ? who->projects.find(project) : decltype(who->projects.end()){};
+  if (!who || found == who->projects.end() || !found->second.waiting) return;
+  const std::vector<reply> answers = std::move(found->second.answers);
+  who->projects.erase(found);
+  who->peer.leave(room_of(project));
+  for (const reply& each : answers) refuse(each, why);
+}
+
+void previewd_app::leave_project(client& from, const json& argument, const reply& answer) {
+  const json wrapped = argument.is_string() ? json{{"projectId", argument}} : argument;
+  fields read{wrapped};
+  const std::string project = read.name("projectId");
+  if (!read.ok()) return refuse(answer, read.error());
+  const auto found = from.projects.find(project);
+  if (found != from.projects.end()) {
+    const std::vector<reply> waiting = std::move(found->second.answers);
+    from.projects.erase(found);
+    from.peer.leave(room_of(project));
+    for (const reply& each : waiting)
+      refuse(each, make_error(errc::not_found, "The project was left before it was joined."));
+  }
+  accept(answer);
+}
+
+// ---- terminals
+
+void previewd_app::create_terminal(client& from, const json& argument, const reply& answer) {
+  fields read{argument};
+  terminal_request request;
+  request.key.project = read.name("projectId");
+  request.key.user = read.name("userId");
+  request.size.columns = read.cells("cols", request.size.columns);
+  request.size.rows = read.cells("rows", request.size.rows);
+  request.cwd = read.text("cwd");
+  request.command = read.texts("command");
+  request.env = read.text_map("env");
+  if (!read.ok()) return refuse(answer, read.error());
+  if (from.terminals.size() >= settings_.terminals) {
+    return refuse(answer, make_error(errc::limit_reached, "A client may be attached to " +
+                                                            std::to_string(settings_.terminals) +
+                                                            " terminals; detach from one first."));
+  }
+  ask<terminal_info>(
+    parts_.system, thread_, parts_.registry,
+    [this, number = from.peer.number(), answer](caf::expected<terminal_info> opened) {
+      client* who = find(number);
+      if (!who) return;  // nobody is attached to it; it ends after `terminal.detached`
+      if (!opened) return refuse(answer, opened.error());
+      const std::string& project = opened->key.project;
+      if (who->projects.count(project) == 0 && who->projects.size() < settings_.projects) {
+        who->peer.join(room_of(project));
+        who->projects[project];
+      }
+      const auto facts = [this](
+                           const std::string& id) { return parts_.terminals.facts(thread_, id); };
+      answer.encoded(R"({"ok":true,"terminalId":)" + api::quoted(opened->id) + R"(,"terminal":)" +
+                     api::terminal_json(*opened, facts) + "}");
+      if (attach(*who, opened->id, 0, std::nullopt)) return;
+      // It has ended and gone already.
+      if (const shared_packet exit = exit_of(opened->id)) who->peer.send(exit);
+    },
+    open_atom_v, std::move(request));
+}
+
+shared_packet previewd_app::exit_of(const std::string& id) const {
+  const auto found =
+    std::find_if(exits_.begin(), exits_.end(), [&](const auto& each) { return each.first == id; });
+  return found == exits_.end() ? nullptr : found->second;
+}
+
+bool previewd_app::attach(
+  client& who, const std::string& id, uint64_t after, std::optional<reply> answer) {
+  auto place = std::make_unique<attached>(*this, who, id);
+  place->answer = std::move(answer);
+  place->place = parts_.terminals.attach(thread_, id, after, *place);
+  if (!place->place) return false;
+  place->exit = exit_of(id);
+  who.terminals[id] = std::move(place);
+  return true;
+}
+
+void previewd_app::attach_terminal(client& from, const json& argument, const reply& answer) {
+  fields read{argument};
+  const std::string id = read.required_text("terminalId");
+  const uint64_t after = read.number("after", 0, largest_number).value_or(0);
+  if (!read.ok()) return refuse(answer, read.error());
+  if (from.terminals.count(id) == 0 && from.terminals.size() >= settings_.terminals) {
+    return refuse(answer, make_error(errc::limit_reached, "A client may be attached to " +
+                                                            std::to_string(settings_.terminals) +
+                                                            " terminals; detach from one first."));
+  }
+  if (!attach(from, id, after, answer)) {
+    refuse(answer, make_error(errc::terminal_not_found, "No terminal has the id " + id + "."));
+  }
+}
+
+void previewd_app::detach_terminal(client& from, const json& argument, const reply& answer) {
+  const json wrapped = argument.is_string() ? json{{"terminalId", argument}} : argument;
+  fields read{wrapped};
+  const std::string id = read.required_text("terminalId");
+  if (!read.ok()) return refuse(answer, read.error());
+  from.terminals.erase(id);
+  accept(answer);
+}
+
+void previewd_app::terminal_input(client&, const json& argument, const reply& answer) {
+  fields read{argument};
+  const std::string id = read.required_text("terminalId");
+  std::string bytes;
+  if (const json* data = read.find("data"); data && data->is_string()) {
+    bytes = data->get<std::string>();
+  } else if (data && data->is_binary()) {
+    bytes.assign(data->get_binary().begin(), data->get_binary().end());
+  } else {
+    read.refuse("data", data ? "must be a string or binary" : "is missing");
+  }
+  if (!read.ok()) return refuse(answer, read.error());
+  parts_.terminals.input(
+    thread_, id, std::move(bytes), [answer](const caf::error& why) { settle(answer, why); });
+}
+
+void previewd_app::resize_terminal(client& from, const json& argument, const reply& answer) {
+  fields read{argument};
+  const std::string id = read.required_text("terminalId");
+  terminal_size size;
+  size.columns = read.cells("cols", std::nullopt);
+  size.rows = read.cells("rows", std::nullopt);
+  if (!read.ok()) return refuse(answer, read.error());
+  const auto found = from.terminals.find(id);
+  if (found != from.terminals.end()) {
+    found->second->place->resize(size);
+    accept(answer);
+    return;
+  }
+  parts_.terminals.resize(
+    thread_, id, size, [answer](const caf::error& why) { settle(answer, why); });
+}
+
+void previewd_app::terminal_ack(client& from, const json& argument, const reply& answer) {
+  fields read{argument};
+  const std::string id = read.required_text("terminalId");
+  const std::optional<uint64_t> sequence = read.number("sequence", 0, largest_number);
+  if (!sequence) read.refuse("sequence", "is missing");
+  if (!read.ok()) return refuse(answer, read.error());
+  const auto found = from.terminals.find(id);
+  if (found == from.terminals.end()) {
+    return refuse(answer, make_error(errc::terminal_not_found,
+                            "This client is not attached to the terminal " + id + "."));
+  }
+  found->second->place->acknowledge(*sequence);
+  accept(answer);
+}
+
+void previewd_app::close_terminal(client&, const json& argument, const reply& answer) {
+  const json wrapped = argument.is_string() ? json{{"terminalId", argument}} : argument;
+  fields read{wrapped};
+  const std::string id = read.required_text("terminalId");
+  if (!read.ok()) return refuse(answer, read.error());
+  ask<terminal_info>(
+    parts_.system, thread_, parts_.registry,
+    [answer](caf::expected<terminal_info> closed) {
+      settle(answer, closed ? caf::error{} : closed.error());
+    },
+    close_atom_v, id);
+}
+
+}  // namespace previewd::net::socketio

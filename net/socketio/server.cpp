@@ -1,0 +1,388 @@
+#include "previewd/net/socketio/server.hpp"
+
+#include <sys/random.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+namespace previewd::net::socketio {
+
+namespace {
+
+using nlohmann::json;
+
+/// All attachments of a packet together may be this many times as large as one message.
+constexpr std::size_t packets_of_attachments = 4;
+
+/// A name for a socket. Other clients may learn it, so it tells nothing; it need not be a secret.
+std::string socket_id(uint32_t thread, uint64_t number) {
+  std::array<char, 12> bytes{};
+  // A short read only happens for more than 256 bytes, and a failure leaves the number to tell
+  // sockets apart.
+  if (::getrandom(bytes.data(), bytes.size(), 0) < 0) bytes.fill('\0');
+  std::string text = encode_base64({bytes.data(), bytes.size()});
+  for (char& c : text) {
+    if (c == '+') c = '-';
+    if (c == '/') c = '_';
+  }
+  return text + std::to_string(thread) + '-' + std::to_string(number);
+}
+
+void send_packet(engine_session& session, packet_head head, const json& payload) {
+  encoded_packet packet = encode_packet(std::move(head), payload);
+  session.send(packet.text);
+  for (std::string& bytes : packet.attachments) session.send_binary(std::move(bytes));
+}
+
+}  // namespace
+
+// ---- a socket
+
+socket::socket(server& owner, name_space& space, engine_session& session, uint64_t number,
+  std::string id, json auth)
+    : server_{owner},
+      space_{space},
+      session_{session},
+      number_{number},
+      id_{std::move(id)},
+      auth_{std::make_unique<json>(std::move(auth))} {}
+
+socket::~socket() = default;
+
+void socket::emit(std::string_view event, const json& arguments) {
+  emit(event, arguments, nullptr);
+}
+
+void socket::emit(std::string_view event, const json& arguments, std::function<void(json)> reply) {
+  if (!connected_) return;
+  packet_head head;
+  head.name_space = space_.name();
+  if (reply) {
+    head.id = next_reply_++;
+    replies_.emplace(*head.id, std::move(reply));
+    if (replies_.size() > server_.settings_.replies) replies_.erase(replies_.begin());
+  }
+  json payload = json::array({event});
+  for (const json& argument : arguments) payload.push_back(argument);
+  send_packet(session_, std::move(head), payload);
+}
+
+void socket::send(const shared_packet& packet) {
+  if (connected_) session_.send_encoded(packet);
+}
+
+void socket::join(const std::string& room) {
+  if (!connected_ || !rooms_.insert(room).second) return;
+  space_.rooms_[room].insert(number_);
+}
+
+void socket::leave(const std::string& room) {
+  if (rooms_.erase(room) == 0) return;
+  const auto found = space_.rooms_.find(room);
+  if (found == space_.rooms_.end()) return;
+  found->second.erase(number_);
+  if (found->second.empty()) space_.rooms_.erase(found);
+}
+
+void socket::disconnect() {
+  if (!connected_) return;
+  packet_head head;
+  head.type = packet_type::disconnect;
+  head.name_space = space_.name();
+  send_packet(session_, std::move(head), nullptr);
+  if (server::client* from = server_.client_of(session_.number())) server_.leave(*this, *from);
+}
+
+void socket::close() {
+  session_.close(session_end::server_closed);
+}
+
+// ---- an answer
+
+void reply::operator()(const json& arguments) const {
+  socket* to = id_ ? server_->find(socket_) : nullptr;
+  if (!to) return;
+  packet_head head;
+  head.type = packet_type::ack;
+  head.name_space = to->space().name();
+  head.id = id_;
+  send_packet(to->session(), std::move(head), arguments);
+}
+
+void reply::encoded(std::string_view arguments) const {
+  socket* to = id_ ? server_->find(socket_) : nullptr;
+  if (to) to->session().send(encode_ack(to->space().name(), *id_, arguments));
+}
+
+// ---- a namespace
+
+name_space::name_space(server& owner, std::string name) : server_{owner}, name_{std::move(name)} {}
+
+name_space::~name_space() = default;
+
+shared_packet name_space::encode(std::string_view event, std::string_view arguments) const {
+  return std::make_shared<const std::string>(
+    encode_packet(engine_packet_type::message, encode_event(name_, event, arguments)));
+}
+
+void name_space::for_each_in(const std::string& room, const std::function<void(socket&)>& visit) {
+  const auto found = rooms_.find(room);
+  if (found == rooms_.end()) return;
+  // A copy: whoever is visited may leave.
+  const std::vector<uint64_t> numbers(found->second.begin(), found->second.end());
+  for (const uint64_t number : numbers) {
+    if (socket* member = server_.find(number)) visit(*member);
+  }
+}
+
+void name_space::send_to(const std::string& room, const shared_packet& packet) {
+  for_each_in(room, [&](socket& member) { member.send(packet); });
+}
+
+// ---- the server
+
+struct server::client {
+  client(engine_session& s, asio::io_context& context) : session{s}, connect_timer{context} {}
+
+  engine_session& session;
+  asio::steady_timer connect_timer;
+  std::map<std::string, std::unique_ptr<socket>> sockets;  // by namespace
+  std::set<std::string> asked;                             // namespaces that are being checked
+  std::optional<packet_head> head;  // of a packet whose attachments are on the way
+  json payload;
+  std::vector<std::string> attachments;
+  std::size_t attachment_bytes = 0;
+};
+
+server::server(io_thread& thread, std::vector<io_thread*> threads, server_settings settings)
+    : settings_{std::move(settings)},
+      engine_{thread, std::move(threads), settings_.engine, *this} {}
+
+server::~server() = default;
+
+name_space& server::of(std::string_view name) {
+  const auto found = spaces_.find(name);
+  if (found != spaces_.end()) return *found->second;
+  return *spaces_.emplace(name, std::make_unique<name_space>(*this, std::string{name}))
+            .first->second;
+}
+
+socket* server::find(uint64_t number) noexcept {
+  const auto found = sockets_.find(number);
+  return found == sockets_.end() ? nullptr : found->second;
+}
+
+server::client* server::client_of(uint64_t session) noexcept {
+  const auto found = clients_.find(session);
+  return found == clients_.end() ? nullptr : found->second.get();
+}
+
+void server::admit(const handshake& request, std::function<void(bool)> answer) {
+  if (admit_) {
+    admit_(request, std::move(answer));
+  } else {
+    answer(true);
+  }
+}
+
+void server::on_open(engine_session& session) {
+  auto made = std::make_unique<client>(session, engine_.thread().context());
+  made->connect_timer.expires_after(settings_.connect_timeout);
+  made->connect_timer.async_wait(
+    [this, number = session.number()](boost::system::error_code error) {
+      if (error) return;
+      client* who = client_of(number);
+      if (who && who->sockets.empty()) who->session.close(session_end::server_closed);
+    });
+  clients_.emplace(session.number(), std::move(made));
+  if (session_opened_) session_opened_(session);
+}
+
+void server::on_message(engine_session& session, message_kind kind, std::string_view bytes) {
+  client* from = client_of(session.number());
+  if (!from) return;
+  // Attachments must follow their packet at once, and nothing else may be binary.
+  if ((kind == message_kind::binary) != from->head.has_value()) {
+    session.close(session_end::protocol_error);
+    return;
+  }
+  if (kind == message_kind::text) {
+    json payload;
+    const std::optional<packet_head> head = decode_packet(bytes, settings_.packets, payload);
+    if (!head) {
+      session.close(session_end::protocol_error);
+    } else if (head->attachments == 0) {
+      on_packet(*from, *head, std::move(payload));
+    } else {
+      from->head = head;
+      from->payload = std::move(payload);
+    }
+    return;
+  }
+  from->attachment_bytes += bytes.size();
+  if (from->attachment_bytes > packets_of_attachments * settings_.engine.max_payload) {
+    session.close(session_end::protocol_error);
+    return;
+  }
+  from->attachments.emplace_back(bytes);
+  if (from->attachments.size() < from->head->attachments) return;
+  const packet_head head = *std::exchange(from->head, std::nullopt);
+  json payload = std::exchange(from->payload, nullptr);
+  std::vector<std::string> attachments = std::exchange(from->attachments, {});
+  from->attachment_bytes = 0;
+  if (!insert_attachments(payload, attachments)) {
+    session.close(session_end::protocol_error);
+    return;
+  }
+  on_packet(*from, head, std::move(payload));
+}
+
+void server::on_packet(client& from, const packet_head& head, json payload) {
+  const auto found = from.sockets.find(head.name_space);
+  if (found == from.sockets.end()) {
+    if (head.type == packet_type::connect)
+      return connect(from, head.name_space, std::move(payload));
+    // An event that crossed our refusal or our disconnect on the way.
+    from.session.close(session_end::protocol_error);
+    return;
+  }
+  socket& receiver = *found->second;
+  switch (head.type) {
+    case packet_type::event:
+    case packet_type::binary_event: {
+      name_space& space = receiver.space_;
+      json arguments = json::array();
+      for (std::size_t i = 1; i < payload.size(); ++i) arguments.push_back(std::move(payload[i]));
+      const std::string name =
+        payload[0].is_string() ? payload[0].get<std::string>() : payload[0].dump();
+      const reply answer{*this, receiver.number_, head.id};
+      const auto handler = space.handlers_.find(name);
+      if (handler != space.handlers_.end()) {
+        handler->second(receiver, arguments, answer);
+      } else if (space.other_) {
+        space.other_(receiver, name, arguments, answer);
+      }
+      return;
+    }
+    case packet_type::ack:
+    case packet_type::binary_ack: {
+      const auto waiting = head.id ? receiver.replies_.find(*head.id) : receiver.replies_.end();
+      if (waiting == receiver.replies_.end()) return;
+      const std::function<void(json)> done = std::move(waiting->second);
+      receiver.replies_.erase(waiting);
+      done(std::move(payload));
+      return;
+    }
+    case packet_type::disconnect:
+      leave(receiver, from);
+      return;
+    case packet_type::connect:
+    case packet_type::connect_error:
+      from.session.close(session_end::protocol_error);
+      return;
+  }
+}
+
+void server::connect(client& from, const std::string& space, json auth) {
+  const auto found = spaces_.find(space);
+  if (found == spaces_.end()) {
+    packet_head head;
+    head.type = packet_type::connect_error;
+    head.name_space = space;
+    send_packet(from.session, std::move(head), json{{"message", "Invalid namespace"}});
+    return;
+  }
+  if (from.sockets.size() + from.asked.size() >= settings_.namespaces ||
+      !from.asked.insert(space).second) {
+    from.session.close(session_end::protocol_error);
+    return;
+  }
+  if (auth.is_null()) auth = json::object();
+  check(from.session.number(), *found->second, std::make_shared<const json>(std::move(auth)), 0);
+}
+
+void server::check(
+  uint64_t session, name_space& space, std::shared_ptr<const json> auth, std::size_t index) {
+  client* who = client_of(session);
+  if (!who || !who->session.is_open()) return;
+  if (index == space.checks_.size()) {
+    who->asked.erase(space.name());
+    admitted(*who, space, *auth);
+    return;
+  }
+  const connect_request request{who->session.request(), *auth};
+  space.checks_[index](
+    request, [this, session, &space, auth, index](std::optional<connect_refusal> refusal) {
+      if (!refusal) return check(session, space, auth, index + 1);
+      client* refused = client_of(session);
+      if (!refused) return;
+      refused->asked.erase(space.name());
+      json payload{{"message", refusal->message}};
+      if (!refusal->data.empty()) {
+        json data = json::parse(refusal->data, nullptr, false);
+        if (!data.is_discarded()) payload["data"] = std::move(data);
+      }
+      packet_head head;
+      head.type = packet_type::connect_error;
+      head.name_space = space.name();
+      send_packet(refused->session, std::move(head), payload);
+    });
+}
+
+void server::admitted(client& who, name_space& space, const json& auth) {
+  const uint64_t number = next_socket_++;
+  auto made = std::make_unique<socket>(
+    *this, space, who.session, number, socket_id(engine_.thread().index(), number), auth);
+  socket& joined = *made;
+  who.sockets.emplace(space.name(), std::move(made));
+  sockets_.emplace(number, &joined);
+  who.connect_timer.cancel();
+  packet_head head;
+  head.type = packet_type::connect;
+  head.name_space = space.name();
+  send_packet(who.session, std::move(head), json{{"sid", joined.id()}});
+  if (space.connect_) space.connect_(joined);
+}
+
+void server::leave(socket& who, client& from) {
+  if (!who.connected_) return;
+  who.connected_ = false;
+  while (!who.rooms_.empty()) who.leave(std::string{*who.rooms_.begin()});
+  sockets_.erase(who.number_);
+  who.replies_.clear();
+  if (who.space_.disconnect_) who.space_.disconnect_(who);
+  const auto found = from.sockets.find(who.space_.name());
+  if (found == from.sockets.end() || found->second.get() != &who) return;
+  // Whoever called may be one of its own handlers.
+  retired_.push_back(std::move(found->second));
+  from.sockets.erase(found);
+  if (retired_.size() == 1) {
+    engine_.thread().post([this] { retired_.clear(); });
+  }
+}
+
+void server::on_sent(engine_session& session) {
+  client* who = client_of(session.number());
+  if (!who) return;
+  std::vector<socket*> members;
+  for (const auto& [name, member] : who->sockets) {
+    if (member->space_.sent_) members.push_back(member.get());
+  }
+  for (socket* member : members) {
+    if (member->connected_) member->space_.sent_(*member);
+  }
+}
+
+void server::on_close(engine_session& session, session_end) {
+  const auto found = clients_.find(session.number());
+  if (found == clients_.end()) return;
+  while (!found->second->sockets.empty()) {
+    leave(*found->second->sockets.begin()->second, *found->second);
+  }
+  if (session_closed_) session_closed_(session);
+  // The retired sockets refer to the session, which goes after this call.
+  retired_.clear();
+  clients_.erase(session.number());
+}
+
+}  // namespace previewd::net::socketio

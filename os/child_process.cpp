@@ -1,0 +1,187 @@
+#include "previewd/os/child_process.hpp"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <string_view>
+
+namespace previewd::os {
+
+namespace {
+
+/// Where execvp(3) looks when there is no PATH.
+constexpr std::string_view default_path = "/usr/local/bin:/bin:/usr/bin";
+
+class spawn_actions {
+public:
+  spawn_actions() noexcept : failure_{::posix_spawn_file_actions_init(&actions_)} {}
+  ~spawn_actions() { ::posix_spawn_file_actions_destroy(&actions_); }
+  spawn_actions(const spawn_actions&) = delete;
+  spawn_actions& operator=(const spawn_actions&) = delete;
+
+  template <class Action, class... Args> void add(Action action, Args... args) noexcept {
+    if (failure_ == 0) failure_ = action(&actions_, args...);
+  }
+  int failure() const noexcept { return failure_; }
+  const posix_spawn_file_actions_t* get() const noexcept { return &actions_; }
+
+private:
+  posix_spawn_file_actions_t actions_{};
+  int failure_;
+};
+
+class spawn_attributes {
+public:
+  spawn_attributes() noexcept : failure_{::posix_spawnattr_init(&attributes_)} {
+    sigset_t none;
+    sigset_t all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    set(::posix_spawnattr_setsigmask, &none);
+    set(::posix_spawnattr_setsigdefault, &all);
+    constexpr int flags = POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
+    set(::posix_spawnattr_setflags, static_cast<short>(flags));
+  }
+  ~spawn_attributes() { ::posix_spawnattr_destroy(&attributes_); }
+  spawn_attributes(const spawn_attributes&) = delete;
+  spawn_attributes& operator=(const spawn_attributes&) = delete;
+
+  int failure() const noexcept { return failure_; }
+  const posix_spawnattr_t* get() const noexcept { return &attributes_; }
+
+private:
+  template <class Setter, class Value> void set(Setter setter, Value value) noexcept {
+    if (failure_ == 0) failure_ = setter(&attributes_, value);
+  }
+
+  posix_spawnattr_t attributes_{};
+  int failure_;
+};
+
+/// posix_spawn(3) wants pointers to mutable strings, and changes none.
+std::vector<char*> pointers_to(const std::vector<std::string>& strings) {
+  std::vector<char*> result;
+  result.reserve(strings.size() + 1);
+  for (const std::string& text : strings) result.push_back(const_cast<char*>(text.c_str()));
+  result.push_back(nullptr);
+  return result;
+}
+
+std::string_view path_of(const std::vector<std::string>& environment) {
+  for (const std::string_view variable : environment) {
+    if (variable.starts_with("PATH=")) return variable.substr(5);
+  }
+  return default_path;
+}
+
+error_code check_program(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == -1) return last_error();
+  if (S_ISDIR(status.st_mode)) return system_error(EACCES);
+  if (::access(path.c_str(), X_OK) == -1) return last_error();
+  return {};
+}
+
+error_code check_directory(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == -1) return last_error();
+  if (!S_ISDIR(status.st_mode)) return system_error(ENOTDIR);
+  if (::access(path.c_str(), X_OK) == -1) return last_error();
+  return {};
+}
+
+std::string lower_first(std::string text) {
+  if (text.size() > 1 && text[0] >= 'A' && text[0] <= 'Z' && !(text[1] >= 'A' && text[1] <= 'Z'))
+    text[0] = static_cast<char>(text[0] - 'A' + 'a');
+  return text;
+}
+
+}  // namespace
+
+std::string start_failure::describe(const process_spec& spec) const {
+  const std::string why = lower_first(code.message());
+  switch (step) {
+    case start_step::working_directory:
+      return "Cannot start in the directory \"" + spec.cwd + "\": " + why + ".";
+    case start_step::command:
+      return "Cannot start \"" + (spec.argv.empty() ? std::string{} : spec.argv[0]) + "\": " + why +
+             ".";
+    case start_step::process:
+      break;
+  }
+  return "Cannot start a process: " + why + ".";
+}
+
+result<std::string> find_program(const std::string& command, const std::string& path) {
+  if (command.empty()) return system_error(ENOENT);
+  if (command.find('/') != std::string::npos) {
+    if (const error_code failure = check_program(command)) return failure;
+    return command;
+  }
+  error_code failure = system_error(ENOENT);
+  for (std::size_t begin = 0; begin <= path.size();) {
+    const std::size_t end = std::min(path.find(':', begin), path.size());
+    // An empty element means the working directory.
+    std::string candidate = end == begin ? "." : path.substr(begin, end - begin);
+    candidate += '/';
+    candidate += command;
+    const error_code why = check_program(candidate);
+    if (!why) return candidate;
+    if (why.value() == EACCES) failure = why;
+    begin = end + 1;
+  }
+  return failure;
+}
+
+start_result start_process(const process_spec& spec) {
+  if (!spec.cwd.empty()) {
+    if (const error_code failure = check_directory(spec.cwd))
+      return start_failure{start_step::working_directory, failure};
+  }
+  if (spec.argv.empty()) return start_failure{start_step::command, system_error(EINVAL)};
+  std::string command = spec.argv[0];
+  // A relative path counts from where the program will run.
+  if (command.find('/') != std::string::npos && command[0] != '/' && !spec.cwd.empty())
+    command.insert(0, spec.cwd + "/");
+  const result<std::string> program = find_program(command, std::string{path_of(spec.environment)});
+  if (!program) return start_failure{start_step::command, program.error()};
+
+  spawn_actions actions;
+  const char* const terminal = spec.terminal.empty() ? "/dev/null" : spec.terminal.c_str();
+  // In a session without a terminal, the first one that its leader opens becomes the controlling
+  // one (tty(4)).
+  actions.add(::posix_spawn_file_actions_addopen, 0, terminal, O_RDWR, mode_t{0});
+  actions.add(::posix_spawn_file_actions_adddup2, 0, 1);
+  actions.add(::posix_spawn_file_actions_adddup2, 0, 2);
+  actions.add(::posix_spawn_file_actions_addclosefrom_np, 3);
+  if (!spec.cwd.empty()) actions.add(::posix_spawn_file_actions_addchdir_np, spec.cwd.c_str());
+  const spawn_attributes attributes;
+  if (actions.failure() != 0)
+    return start_failure{start_step::process, system_error(actions.failure())};
+  if (attributes.failure() != 0)
+    return start_failure{start_step::process, system_error(attributes.failure())};
+
+  std::vector<std::string> argv = spec.argv;
+  if (!spec.argv0.empty()) argv[0] = spec.argv0;
+  pid_t pid = 0;
+  const int failure = ::posix_spawn(&pid, program->c_str(), actions.get(), attributes.get(),
+    pointers_to(argv).data(), pointers_to(spec.environment).data());
+  if (failure == 0) return pid;
+  switch (failure) {
+    case ENOENT:
+    case EACCES:
+    case ENOEXEC:
+    case E2BIG:
+    case ETXTBSY:
+    case ELIBBAD:
+      return start_failure{start_step::command, system_error(failure)};
+    default:
+      return start_failure{start_step::process, system_error(failure)};
+  }
+}
+
+}  // namespace previewd::os

@@ -1,0 +1,139 @@
+#include "previewd/os/process_tree.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace previewd::os {
+
+namespace {
+
+constexpr std::string_view mark_name = "PREVIEWD_TERMINAL";
+
+const std::vector<process_stat> nobody;
+
+}  // namespace
+
+void process_tree::follow(const std::string& id, process_id leader) {
+  terminals_[id].leader = leader;
+}
+
+void process_tree::forget(const std::string& id) {
+  terminals_.erase(id);
+  std::erase_if(belongs_, [&](const auto& entry) { return entry.second == id; });
+}
+
+const std::vector<process_stat>& process_tree::members(const std::string& id) const {
+  const auto found = terminals_.find(id);
+  return found == terminals_.end() ? nobody : found->second.members;
+}
+
+void process_tree::refresh(process_search where) {
+  for (auto& [id, entry] : terminals_) entry.members.clear();
+  if (terminals_.empty()) {
+    marks_.clear();
+    return;
+  }
+  const snapshot all = look(where);
+  std::unordered_map<pid_t, const std::string*> known;
+  for (const auto& [pid, process] : all) terminal_of(process, all, known);
+
+  std::erase_if(marks_, [&](const auto& entry) {
+    const auto found = all.find(entry.first.pid);
+    return found == all.end() || found->second.id() != entry.first;
+  });
+  belongs_.clear();
+  for (const auto& [pid, id] : known) {
+    const process_stat& process = all.at(pid);
+    if (id == nullptr || !process.is_alive()) continue;
+    belongs_.emplace(process.id(), *id);
+    terminals_.at(*id).members.push_back(process);
+  }
+  for (auto& [id, entry] : terminals_) {
+    std::sort(entry.members.begin(), entry.members.end(),
+      [](const process_stat& a, const process_stat& b) { return a.pid < b.pid; });
+  }
+}
+
+process_tree::snapshot process_tree::look(process_search where) const {
+  snapshot all;
+  std::vector<pid_t> pids;
+  if (where == process_search::everything) {
+    append_processes(pids);
+    for (const pid_t pid : pids) {
+      if (auto stat = read_stat(pid)) all.emplace(pid, std::move(*stat));
+    }
+    return all;
+  }
+  append_children(::getpid(), pids);
+  for (const auto& [id, entry] : terminals_) pids.push_back(entry.leader.pid);
+  for (const auto& [process, id] : belongs_) pids.push_back(process.pid);
+  while (!pids.empty()) {
+    const pid_t pid = pids.back();
+    pids.pop_back();
+    if (all.count(pid) != 0) continue;
+    auto stat = read_stat(pid);
+    if (!stat) continue;
+    all.emplace(pid, std::move(*stat));
+    append_children(pid, pids);
+  }
+  return all;
+}
+
+const std::string* process_tree::terminal_of(const process_stat& process, const snapshot& all,
+  std::unordered_map<pid_t, const std::string*>& known) {
+  if (const auto found = known.find(process.pid); found != known.end()) return found->second;
+  // Also what ends a circle, should a pid have been reused while we looked.
+  known.emplace(process.pid, nullptr);
+  if (process.pid == 1 || process.pid == ::getpid()) return nullptr;
+
+  const std::string* id = nullptr;
+  if (const auto found = belongs_.find(process.id()); found != belongs_.end())
+    id = name_of(found->second);
+  if (id == nullptr) id = terminal_by_leader(process, all);
+  if (id == nullptr) {
+    const auto parent = all.find(process.parent);
+    if (parent != all.end() && parent->second.start_time <= process.start_time)
+      id = terminal_of(parent->second, all, known);
+  }
+  if (id == nullptr) id = terminal_by_mark(process);
+  known[process.pid] = id;
+  return id;
+}
+
+const std::string*
+process_tree::terminal_by_leader(const process_stat& process, const snapshot& all) {
+  for (auto& [id, entry] : terminals_) {
+    process_id& leader = entry.leader;
+    if (process.pid == leader.pid) {
+      if (leader.start_time == 0) {
+        const std::string* marked = terminal_by_mark(process);
+        if (marked != nullptr && *marked == id) leader.start_time = process.start_time;
+      }
+      if (leader.start_time == process.start_time) return &id;
+    } else if (process.session == leader.pid) {
+      // A session keeps its number while anybody is in it, so the number is not another's; unless
+      // that one leads the session, because all of ours had ended before.
+      const auto first = all.find(leader.pid);
+      if (first != all.end()) {
+        if (first->second.start_time == leader.start_time) return &id;
+      } else if (!read_stat(leader.pid)) {
+        return &id;
+      }
+    }
+  }
+  return nullptr;
+}
+
+const std::string* process_tree::terminal_by_mark(const process_stat& process) {
+  const auto [entry, is_new] = marks_.try_emplace(process.id());
+  if (is_new) entry->second = read_environment(process.pid, mark_name);
+  return entry->second ? name_of(*entry->second) : nullptr;
+}
+
+const std::string* process_tree::name_of(const std::string& id) const {
+  const auto found = terminals_.find(id);
+  return found == terminals_.end() ? nullptr : &found->first;
+}
+
+}  // namespace previewd::os

@@ -1,0 +1,197 @@
+#include "previewd/os/procfs.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstring>
+#include <memory>
+
+#include "previewd/os/unique_fd.hpp"
+
+namespace previewd::os {
+
+namespace {
+
+/// Room for "/proc/PID/task/TID/children" and the like.
+class proc_path {
+public:
+  explicit proc_path(pid_t pid) noexcept { add("/proc/").add(pid); }
+
+  proc_path& add(std::string_view text) noexcept {
+    const std::size_t n = std::min(text.size(), text_.size() - 1 - size_);
+    std::memcpy(text_.data() + size_, text.data(), n);
+    size_ += n;
+    text_[size_] = '\0';
+    return *this;
+  }
+  proc_path& add(pid_t number) noexcept {
+    char digits[16];
+    const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
+    return add(std::string_view{digits, static_cast<std::size_t>(end - digits)});
+  }
+  const char* c_str() const noexcept { return text_.data(); }
+
+private:
+  std::array<char, 96> text_{};
+  std::size_t size_ = 0;
+};
+
+template <class Number> std::optional<Number> to_number(std::string_view text) noexcept {
+  Number value{};
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failure != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+/// Appends a file of /proc, which has no size before it is read, up to `limit` bytes.
+bool append_file(const char* path, std::string& text, std::size_t limit) {
+  const unique_fd file{retry_interrupted([&] { return ::open(path, O_RDONLY | O_CLOEXEC); })};
+  if (!file) return false;
+  const std::size_t before = text.size();
+  std::array<char, 4096> buffer;
+  while (text.size() - before < limit) {
+    const std::size_t room = std::min(buffer.size(), limit - (text.size() - before));
+    const ssize_t n = retry_interrupted([&] { return ::read(file.get(), buffer.data(), room); });
+    if (n < 0) return false;
+    if (n == 0) break;
+    text.append(buffer.data(), static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
+template <class Visit> error_code for_each_number(const char* path, Visit visit) {
+  struct closer {
+    void operator()(DIR* directory) const noexcept { ::closedir(directory); }
+  };
+  const std::unique_ptr<DIR, closer> directory{::opendir(path)};
+  if (!directory) return last_error();
+  while (const dirent* entry = ::readdir(directory.get())) {
+    if (const auto number = to_number<pid_t>(entry->d_name))
+      visit(*number, ::dirfd(directory.get()), entry->d_name);
+  }
+  return {};
+}
+
+/// Takes the next field, which a space ends.
+std::string_view next_field(std::string_view& rest) noexcept {
+  const std::size_t end = std::min(rest.find(' '), rest.size());
+  const std::string_view field = rest.substr(0, end);
+  rest.remove_prefix(std::min(end + 1, rest.size()));
+  return field;
+}
+
+/// How much of an environment is searched: far more than execve(2) lets through by default.
+constexpr std::size_t environment_limit = 4 * 1024 * 1024;
+
+}  // namespace
+
+std::optional<process_stat> parse_stat(std::string_view line) {
+  if (!line.empty() && line.back() == '\n') line.remove_suffix(1);
+  const std::size_t open = line.find(" (");
+  const std::size_t close = line.rfind(") ");
+  if (open == std::string_view::npos || close == std::string_view::npos || close < open + 2)
+    return std::nullopt;
+  const auto pid = to_number<pid_t>(line.substr(0, open));
+  if (!pid) return std::nullopt;
+
+  process_stat result;
+  result.pid = *pid;
+  result.name = line.substr(open + 2, close - open - 2);
+  std::string_view rest = line.substr(close + 2);
+  const std::string_view state = next_field(rest);
+  if (state.size() != 1) return std::nullopt;
+  result.state = state[0];
+  const auto parent = to_number<pid_t>(next_field(rest));
+  const auto group = to_number<pid_t>(next_field(rest));
+  const auto session = to_number<pid_t>(next_field(rest));
+  const auto terminal = to_number<int>(next_field(rest));
+  const auto terminal_group = to_number<pid_t>(next_field(rest));
+  // flags, 4 counts of faults, 4 times, priority, nice
+  for (int field = 9; field <= 19; ++field) next_field(rest);
+  const auto threads = to_number<int64_t>(next_field(rest));
+  next_field(rest);  // itrealvalue
+  const auto start_time = to_number<uint64_t>(next_field(rest));
+  if (!parent || !group || !session || !terminal || !terminal_group || !threads || !start_time)
+    return std::nullopt;
+  result.parent = *parent;
+  result.group = *group;
+  result.session = *session;
+  result.terminal = *terminal;
+  result.terminal_group = *terminal_group;
+  result.threads = *threads;
+  result.start_time = *start_time;
+  return result;
+}
+
+std::optional<process_stat> read_stat(pid_t pid) {
+  std::string line;
+  if (!append_file(proc_path{pid}.add("/stat").c_str(), line, 4096)) return std::nullopt;
+  return parse_stat(line);
+}
+
+bool is_alive(const process_id& process) {
+  const auto now = read_stat(process.pid);
+  return now && now->start_time == process.start_time && now->is_alive();
+}
+
+std::string read_command(pid_t pid, std::size_t limit) {
+  std::string text;
+  append_file(proc_path{pid}.add("/cmdline").c_str(), text, limit);
+  while (!text.empty() && (text.back() == '\0' || text.back() == ' ')) text.pop_back();
+  std::replace(text.begin(), text.end(), '\0', ' ');
+  if (!text.empty()) return text;
+  const auto stat = read_stat(pid);
+  return stat ? "[" + stat->name + "]" : std::string{};
+}
+
+std::optional<std::string> read_environment(pid_t pid, std::string_view name) {
+  std::string text;
+  if (!append_file(proc_path{pid}.add("/environ").c_str(), text, environment_limit))
+    return std::nullopt;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\0'), rest.size());
+    const std::string_view variable = rest.substr(0, end);
+    if (variable.size() > name.size() && variable.starts_with(name) && variable[name.size()] == '=')
+      return std::string{variable.substr(name.size() + 1)};
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return std::nullopt;
+}
+
+void append_children(pid_t pid, std::vector<pid_t>& children) {
+  std::string text;
+  for_each_number(proc_path{pid}.add("/task").c_str(), [&](pid_t thread, int, const char*) {
+    text.clear();
+    constexpr std::size_t limit = 1024 * 1024;
+    append_file(proc_path{pid}.add("/task/").add(thread).add("/children").c_str(), text, limit);
+    std::string_view rest = text;
+    while (!rest.empty()) {
+      if (const auto child = to_number<pid_t>(next_field(rest))) children.push_back(*child);
+    }
+  });
+}
+
+error_code append_socket_inodes(pid_t pid, std::vector<uint64_t>& inodes) {
+  return for_each_number(
+    proc_path{pid}.add("/fd").c_str(), [&](pid_t, int directory, const char* name) {
+      constexpr std::string_view prefix = "socket:[";
+      char target[64];
+      const ssize_t n = ::readlinkat(directory, name, target, sizeof target);
+      if (n <= 0) return;
+      const std::string_view link{target, static_cast<std::size_t>(n)};
+      if (!link.starts_with(prefix) || link.back() != ']') return;
+      const std::string_view digits = link.substr(prefix.size(), link.size() - prefix.size() - 1);
+      if (const auto inode = to_number<uint64_t>(digits)) inodes.push_back(*inode);
+    });
+}
+
+void append_processes(std::vector<pid_t>& pids) {
+  for_each_number("/proc", [&](pid_t pid, int, const char*) { pids.push_back(pid); });
+}
+
+}  // namespace previewd::os

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "previewd/os/result.hpp"
+
+/// What /proc says of processes (proc(5)). Nothing here blocks on a process; every call is a
+/// handful of system calls. A process may end at any moment: then there is no answer.
+namespace previewd::os {
+
+/// A process and when it started, in clock ticks since boot: no later bearer of the pid is equal.
+struct process_id {
+  pid_t pid = 0;
+  uint64_t start_time = 0;
+
+  friend bool operator==(const process_id&, const process_id&) = default;
+  friend auto operator<=>(const process_id&, const process_id&) = default;
+};
+
+/// Some of /proc/PID/stat.
+struct process_stat {
+  pid_t pid = 0;
+  std::string name;  // of the program, at most 15 characters
+  char state = '?';  // R running, S sleeping, T stopped, t traced, Z zombie, ...
+  pid_t parent = 0;
+  pid_t group = 0;
+  pid_t session = 0;
+  int terminal = 0;          // device number of the controlling terminal; 0: none
+  pid_t terminal_group = 0;  // the foreground group of that terminal; -1: none
+  int64_t threads = 0;
+  uint64_t start_time = 0;  // clock ticks since boot
+
+  process_id id() const noexcept { return {pid, start_time}; }
+
+  /// Whether anything of it still runs. A zombie does not, unless only its first thread has ended.
+  bool is_alive() const noexcept { return (state != 'Z' && state != 'X') || threads > 1; }
+
+  /// Whether it is stopped by a signal, or by a tracer.
+  bool is_stopped() const noexcept { return state == 'T' || state == 't'; }
+};
+
+/// Parses the one line of /proc/PID/stat. The name in it may hold spaces and parentheses.
+std::optional<process_stat> parse_stat(std::string_view line);
+
+/// Nothing when there is no such process.
+std::optional<process_stat> read_stat(pid_t pid);
+
+/// Whether this very process still runs; a zombie does not.
+bool is_alive(const process_id& process);
+
+/// The arguments, separated by spaces, for display: at most `limit` bytes. The name in brackets
+/// when there are none; empty when there is no such process.
+std::string read_command(pid_t pid, std::size_t limit = 1024);
+
+/// The value of `name` in the environment the process was started with. Nothing when it is not set,
+/// the process is gone, or is not ours to read.
+std::optional<std::string> read_environment(pid_t pid, std::string_view name);
+
+/// Appends the pids of the children of all its threads (/proc/PID/task/*/children). Children may be
+/// missed when others end at the same time: look twice.
+void append_children(pid_t pid, std::vector<pid_t>& children);
+
+/// Appends the inodes of all sockets among its descriptors. Error: `permission_denied`.
+error_code append_socket_inodes(pid_t pid, std::vector<uint64_t>& inodes);
+
+/// Appends the pids of all processes, in no order.
+void append_processes(std::vector<pid_t>& pids);
+
+}  // namespace previewd::os

@@ -1,0 +1,65 @@
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+
+#include "previewd/messages/all.hpp"
+#include "previewd/service/service.hpp"
+#include "previewd/service/settings_load.hpp"
+#include "previewd/support/log.hpp"
+
+namespace {
+
+/// Every terminal and tunnel is a descriptor or two: take all that we may have.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  auto loaded = previewd::load_settings(argc, argv, environ);
+  if (const auto* early = std::get_if<previewd::early_exit>(&loaded)) {
+    std::cout << early->out;
+    std::cerr << early->err;
+    return early->code;
+  }
+  const auto& settings = std::get<previewd::settings>(loaded);
+  previewd::log::configure(settings.log);
+  raise_descriptor_limit();
+  std::signal(SIGPIPE, SIG_IGN);
+  // Blocked before any thread starts, so that they come to the wait below and nowhere else.
+  sigset_t ending;
+  sigemptyset(&ending);
+  sigaddset(&ending, SIGTERM);
+  sigaddset(&ending, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &ending, nullptr);
+
+  caf::actor_system_config config;
+  config.add_message_types<caf::id_block::previewd>();
+  // Measured best for few, short messages, and idle without polling.
+  config.set("scheduler.policy", caf::atom("sharing"));
+  config.set("scheduler.max-threads", std::size_t{settings.actors.threads});
+  caf::actor_system system{config};
+  auto started = previewd::service::start(system, settings, previewd::process_role::program);
+  if (const auto* why = std::get_if<std::string>(&started)) {
+    std::cerr << "previewd: " << *why << "\n";
+    return 1;
+  }
+  auto& service = *std::get<0>(started);
+  for (const std::string& address : service.addresses())
+    std::cout << "previewd listening on " << address << std::endl;
+
+  int signal = 0;
+  sigwait(&ending, &signal);
+  // A second signal ends the process at once, as it would without us.
+  pthread_sigmask(SIG_UNBLOCK, &ending, nullptr);
+  service.stop();
+}

@@ -1,0 +1,306 @@
+#include "previewd/service/service.hpp"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <array>
+#include <caf/actor_system.hpp>
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
+#include <chrono>
+#include <future>
+#include <thread>
+#include <utility>
+
+#include "previewd/actors/event_bus.hpp"
+#include "previewd/actors/registry.hpp"
+#include "previewd/net/api/service_api.hpp"
+#include "previewd/net/data_plane.hpp"
+#include "previewd/net/kernel/kernel_watch.hpp"
+#include "previewd/os/child_reaper.hpp"
+#include "previewd/support/log.hpp"
+#include "previewd/web/assets.hpp"
+
+namespace previewd {
+
+namespace {
+
+std::string random_id() {
+  constexpr std::string_view alphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  std::array<unsigned char, 22> bytes{};  // 6 bits each: 132
+  // Never short for so few bytes, and never interrupted (getrandom(2)).
+  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) std::abort();
+  std::string id;
+  for (const unsigned char byte : bytes) id += alphabet[byte & 63U];
+  return id;
+}
+
+/// Milliseconds of the wall clock: generations and sequences begin there, so that they are above
+/// those of an earlier run.
+uint64_t clock_number() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+    std::chrono::system_clock::now().time_since_epoch())
+                                 .count());
+}
+
+net::http::http_settings http_settings_of(const settings& wanted, std::size_t threads) {
+  net::http::http_settings http;
+  http.hold = wanted.proxy.hold;
+  http.hold_bytes = wanted.proxy.hold_bytes;
+  http.connect_timeout = wanted.proxy.connect_timeout;
+  http.upgrade_timeout = wanted.proxy.upgrade_timeout;
+  http.response_timeout = wanted.proxy.response_timeout;
+  http.idle_timeout = wanted.proxy.idle_timeout;
+  http.header_timeout = wanted.limits.header_timeout;
+  http.header_bytes = wanted.limits.header_bytes;
+  http.connections = std::max<std::size_t>(1, wanted.limits.connections / threads);
+  http.preview_domain = wanted.preview.domain;
+  http.public_hosts = wanted.public_names.hosts;
+  http.auth_origins = wanted.auth.origins;
+  http.frame_ancestors = wanted.preview.frame_ancestors;
+  return http;
+}
+
+actors::registry_settings
+registry_settings_of(const settings& wanted, const net::api::address_settings& addresses) {
+  actors::registry_settings registry;
+  registry.hold = wanted.proxy.hold;
+  registry.terminals_per_user = wanted.limits.terminals_per_user;
+  registry.exited_kept =
+    wanted.terminal.detached.count() == 0 ? std::chrono::hours{24 * 30} : wanted.terminal.detached;
+  registry.first_number = clock_number();
+  registry.new_terminal_id = random_id;
+  registry.probe = {wanted.health.interval, wanted.health.timeout, wanted.health.failures};
+  registry.detection.timeout = wanted.detection.timeout;
+  actors::terminal_settings& terminal = registry.terminal;
+  terminal.shell = wanted.terminal.shell;
+  terminal.home = wanted.inherited.home;
+  terminal.base_env = wanted.inherited.environment;
+  terminal.preview_domain = wanted.preview.domain;
+  terminal.origin_of = [addresses](const std::string& label) {
+    return net::api::origin_of(label, addresses);
+  };
+  terminal.on_exit = wanted.terminal.on_exit == exit_policy::kill ? actors::on_terminal_exit::kill
+                                                                  : actors::on_terminal_exit::keep;
+  terminal.scrollback_bytes = wanted.terminal.scrollback;
+  return registry;
+}
+
+net::http::preview_pages loading_pages() {
+  net::http::preview_pages pages;
+  pages.loading = [](const net::http::preview_target& target) {
+    const std::string status_path = target.prefix + "/.previewd/status";
+    return web::loading_page({target.key.project, target.key.user, status_path});
+  };
+  if (const web::asset* page = web::find_asset("loading.html"))
+    pages.loading_policy = page->content_security_policy;
+  pages.stop_record = net::api::stop_json;
+  return pages;
+}
+
+std::vector<net::api::page> embedded_pages() {
+  std::vector<net::api::page> pages;
+  for (const web::asset& one : web::assets())
+    pages.push_back({std::string{one.path}, std::string{one.content_type},
+      std::string{one.cache_control}, std::string{one.etag},
+      std::string{one.content_security_policy}, std::make_shared<const std::string>(one.bytes)});
+  return pages;
+}
+
+}  // namespace
+
+/// Everything of a running service, in the order in which it is built; it ends in the reverse
+/// order.
+struct service::parts {
+  /// One I/O thread and what lives on it.
+  struct lane {
+    explicit lane(uint32_t index) : thread{index} {}
+    net::io_thread thread;
+    std::unique_ptr<net::socketio::previewd_app> socketio;
+    std::unique_ptr<net::http::server> http;
+  };
+
+  parts(caf::actor_system& host, const settings& given, process_role role)
+      : system{host},
+        wanted{given},
+        reaper{role == process_role::program ? os::reap_mode::all : os::reap_mode::own},
+        kernel{reaper, kernel_settings(given, role)} {}
+
+  static net::kernel::kernel_watch_settings
+  kernel_settings(const settings& given, process_role role) {
+    net::kernel::kernel_watch_settings kernel;
+    kernel.detection_timeout = given.detection.timeout;
+    kernel.fast_interval = given.detection.interval;
+    kernel.signals = role == process_role::program ? net::kernel::child_signals::handled
+                                                   : net::kernel::child_signals::ignored;
+    return kernel;
+  }
+
+  void stop();
+
+  caf::actor_system& system;
+  settings wanted;
+  std::vector<std::string> addresses;
+  os::child_reaper reaper;
+  net::kernel::kernel_watcher kernel;
+  std::vector<std::unique_ptr<lane>> lanes;
+  std::unique_ptr<net::terminal::terminal_hub> terminals;
+  std::unique_ptr<net::thread_data_plane> data_plane;
+  event_bus_actor events;
+  registry_actor registry;
+  std::unique_ptr<net::api::service_api> api;
+  /// Held by every actor of ours until it has ended; the last one fulfils the future.
+  std::shared_ptr<const void> ports_in_use;
+  std::future<void> actors_ended;
+  bool stopped = false;
+};
+
+std::variant<std::unique_ptr<service>, std::string>
+service::start(caf::actor_system& system, const settings& wanted, process_role role) {
+  const uint32_t threads =
+    wanted.io.threads == 0 ? std::max(1U, std::thread::hardware_concurrency()) : wanted.io.threads;
+  std::vector<net::http::listen_spec> where;
+  for (const listen_address& one : wanted.listen)
+    where.push_back({one.address, one.port, one.path});
+  // First, and before anything has to be taken back: this is what fails for a user's reasons.
+  net::http::listen_result opened = net::http::open_listeners(where, threads);
+  if (!opened.error.empty()) return opened.error;
+  if (role == process_role::program && os::become_subreaper())
+    return std::string{"cannot become the parent of orphaned processes (PR_SET_CHILD_SUBREAPER)"};
+
+  auto running = std::make_unique<parts>(system, wanted, role);
+  net::api::address_settings addresses;
+  addresses.domain = wanted.preview.domain;
+  for (const auto& listener : opened.listeners) {
+    const net::http::listen_spec& at = listener.at;
+    const bool v6 = at.address.find(':') != std::string::npos;
+    running->addresses.push_back(
+      at.path.empty()
+        ? "http://" + (v6 ? "[" + at.address + "]" : at.address) + ":" + std::to_string(at.port)
+        : "unix:" + at.path);
+  }
+  for (const auto& listener : opened.listeners) {
+    if (listener.at.port == 0) continue;
+    addresses.port = listener.at.port;
+    break;
+  }
+
+  std::vector<net::io_thread*> io_threads;
+  for (uint32_t i = 0; i < threads; ++i) {
+    running->lanes.push_back(std::make_unique<parts::lane>(i));
+    io_threads.push_back(&running->lanes.back()->thread);
+  }
+  running->terminals = std::make_unique<net::terminal::terminal_hub>(io_threads, running->reaper);
+  running->data_plane = std::make_unique<net::thread_data_plane>(addresses);
+  const auto ended = std::make_shared<std::promise<void>>();
+  running->actors_ended = ended->get_future();
+  running->ports_in_use = {ended.get(), [ended](const void*) { ended->set_value(); }};
+  const actors::actor_ports ports{
+    running->data_plane.get(), &running->kernel, running->ports_in_use};
+  const actors::registry_settings registry_settings = registry_settings_of(wanted, addresses);
+  running->events = system.spawn(actors::event_bus, std::size_t{wanted.limits.event_ring},
+    registry_settings.first_number, ports);
+  running->registry = system.spawn(actors::registry, registry_settings, running->events, ports);
+
+  parts* all = running.get();
+  running->api = std::make_unique<net::api::service_api>(net::api::service_api_parts{
+    .system = system,
+    .registry = running->registry,
+    .terminals = *running->terminals,
+    .addresses = addresses,
+    .pages = embedded_pages(),
+    .connections = [all](net::io_thread& here,
+                     auto done) { all->data_plane->list_tunnels(here, std::move(done)); },
+    .socketio =
+      [all](net::http::exchange_ptr request) {
+        all->lanes[request->thread().index()]->socketio->handle(std::move(request));
+      },
+  });
+  std::vector<net::io_thread_parts> thread_parts;
+  std::vector<net::http::server*> peers;
+  for (auto& lane : running->lanes) {
+    net::socketio::previewd_app_settings app_settings;
+    app_settings.addresses = addresses;
+    app_settings.server.engine.client_buffer = wanted.limits.client_buffer;
+    lane->socketio = std::make_unique<net::socketio::previewd_app>(lane->thread, io_threads,
+      net::socketio::previewd_app_parts{
+        system, running->registry, running->events, *running->terminals},
+      app_settings);
+    lane->http = std::make_unique<net::http::server>(
+      lane->thread, http_settings_of(wanted, threads),
+      [all](net::http::exchange_ptr request) { all->api->handle(request); }, loading_pages());
+    thread_parts.push_back({&lane->thread, lane->http.get(), lane->socketio.get()});
+    peers.push_back(lane->http.get());
+  }
+  for (auto& lane : running->lanes) lane->http->set_peers(peers);
+  running->data_plane->connect(std::move(thread_parts), *running->terminals);
+  for (auto& listener : opened.listeners)
+    for (std::size_t i = 0; i < listener.sockets.size(); ++i)
+      running->lanes[i]->http->listen(std::move(listener.sockets[i]));
+
+  running->kernel.start();
+  for (auto& lane : running->lanes)
+    lane->thread.start(("pv-io-" + std::to_string(lane->thread.index())).c_str());
+  return std::unique_ptr<service>{new service{std::move(running)}};
+}
+
+service::service(std::unique_ptr<parts> running) : parts_{std::move(running)} {}
+
+service::~service() {
+  stop();
+}
+
+const std::vector<std::string>& service::addresses() const noexcept {
+  return parts_->addresses;
+}
+
+registry_actor service::registry() const {
+  return parts_->registry;
+}
+
+event_bus_actor service::events() const {
+  return parts_->events;
+}
+
+void service::stop() {
+  parts_->stop();
+}
+
+void service::parts::stop() {
+  if (std::exchange(stopped, true)) return;
+  const auto end = std::chrono::steady_clock::now() + wanted.shutdown.timeout;
+  for (auto& one : lanes) one->thread.post([http = one->http.get()] { http->stop_listening(); });
+  {
+    // Clients hear that their servers stop, and see their terminals end, before their connections
+    // are closed.
+    caf::scoped_actor self{system};
+    self->request(registry, caf::duration{wanted.shutdown.timeout}, shutdown_atom_v)
+      .receive(
+        [](uint64_t removed) {
+          log::info("shutdown", "The service ends", {{"servers", removed}});
+        },
+        [](const caf::error&) {
+          log::warn("shutdown_incomplete",
+            "Not everything has ended within shutdown.timeout; the rest is left");
+        });
+  }
+  std::vector<std::future<void>> closed;
+  for (auto& one : lanes) {
+    const auto done = std::make_shared<std::promise<void>>();
+    closed.push_back(done->get_future());
+    one->thread.post([part = one.get(), done] {
+      part->socketio->stop([part, done] { part->http->stop([done] { done->set_value(); }); });
+    });
+  }
+  for (auto& one : closed) one.wait_until(end);
+  // The rest of our actors watch the registry, and end with it.
+  caf::anon_send_exit(registry, caf::exit_reason::user_shutdown);
+  caf::anon_send_exit(events, caf::exit_reason::user_shutdown);
+  ports_in_use.reset();
+  actors_ended.wait();
+  for (auto& one : lanes) one->thread.stop();
+  kernel.stop();
+}
+
+}  // namespace previewd

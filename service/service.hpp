@@ -1,0 +1,65 @@
+#pragma once
+
+#include <caf/fwd.hpp>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "previewd/messages/events.hpp"
+#include "previewd/messages/registry.hpp"
+#include "previewd/service/settings.hpp"
+
+namespace previewd {
+
+/// How the service lives in its process.
+enum class process_role : uint8_t {
+  /// Among other things of the process: only children that previewd started itself are waited for,
+  /// no signal is handled, and
+  /// what daemonises in a terminal is found by its mark.
+  embedded,
+  /// The process is previewd's own: it adopts the orphans of its terminals (PR_SET_CHILD_SUBREAPER,
+  /// prctl(2)) and waits for
+  /// every child.
+  program,
+};
+
+/// previewd in an actor system: the I/O threads, the thread that watches the kernel, the registry
+/// and the event bus.
+///
+/// Declare it after its actor_system, so that it ends first. The configuration of that system must
+/// have had `add_message_types<caf::id_block::previewd>()`.
+class service {
+public:
+  /// Opens the listening sockets and starts everything. On failure (a taken port, for example): one
+  /// sentence, and nothing is left running.
+  static std::variant<std::unique_ptr<service>, std::string>
+  start(caf::actor_system& system, const settings& wanted, process_role role);
+
+  /// Stops, if `stop` has not been called.
+  ~service();
+
+  service(const service&) = delete;
+  service& operator=(const service&) = delete;
+
+  /// Where it listens, ports resolved: `http://127.0.0.1:4000`, `unix:/run/previewd.sock`. Any
+  /// thread.
+  const std::vector<std::string>& addresses() const noexcept;
+
+  /// The registry and the event bus, for an embedding application. Any thread.
+  registry_actor registry() const;
+  event_bus_actor events() const;
+
+  /// Stops accepting, removes every server with reason `shutdown`, ends every terminal, closes
+  /// every connection, and joins the threads; takes at most `shutdown.timeout`. Not from one of the
+  /// service's own threads or actors. Idempotent.
+  void stop();
+
+private:
+  struct parts;
+  explicit service(std::unique_ptr<parts> running);
+
+  std::unique_ptr<parts> parts_;
+};
+
+}  // namespace previewd

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "previewd/support/log.hpp"
+
+namespace previewd {
+
+/// Where the service listens: a loopback address with a port (0: any free one), or a UNIX socket.
+struct listen_address {
+  std::string address;  // numeric, "127.0.0.1" or "::1"; empty for a UNIX socket
+  uint16_t port = 0;
+  std::string path;  // of a UNIX socket, absolute; empty for TCP
+
+  friend bool operator==(const listen_address&, const listen_address&) = default;
+};
+
+/// As it is written in settings: `127.0.0.1:4000`, `[::1]:4000`, `unix:/run/previewd.sock`.
+std::string to_string(const listen_address& value);
+
+/// What happens to what still runs in a terminal when its shell ends.
+enum class exit_policy : uint8_t { kill, keep };
+
+/// Who may use the service. Only `none` exists: everybody who reaches the loopback address by a
+/// name of its own.
+enum class auth_mode : uint8_t { none };
+
+/// All settings of the service, in the groups of their names: `health.interval` is
+/// `settings.health.interval`. The defaults here are those of docs/settings.md. `load_settings`
+/// fills and checks it; an embedding application may fill it by hand.
+struct settings {
+  std::vector<listen_address> listen{
+    {.address = "127.0.0.1", .port = 4000, .path = {}}};  // at least one
+
+  struct {
+    std::string domain = "preview.localhost";  // the suffix of preview origins, lower case
+    /// Who may frame a preview that forbids it (CSP `frame-ancestors` sources). None given: the
+    /// service's own origins. An empty list: answers are left as they are.
+    std::optional<std::vector<std::string>> frame_ancestors;
+  } preview;
+
+  struct {
+    std::chrono::milliseconds interval{5000};  // 500 ms to 1 h
+    std::chrono::milliseconds timeout{1000};   // 50 ms to 1 min
+    uint32_t failures = 1;                     // time-outs in a row beyond the first; 0 to 100
+  } health;
+
+  struct {
+    /// How long after output or a change of the foreground job listeners are looked for often. 1 s
+    /// to 10 min.
+    std::chrono::milliseconds timeout{30000};
+    std::chrono::milliseconds interval{40};  // between two looks then; 10 ms to 1 min
+  } detection;
+
+  struct {
+    std::chrono::milliseconds hold{2000};  // for a server that restarts; 0: never; to 1 min
+    uint64_t hold_bytes = 64 * 1024;       // largest body of a held request; to 16 MiB
+    std::chrono::milliseconds connect_timeout{2000};    // 50 ms to 1 min
+    std::chrono::milliseconds upgrade_timeout{10000};   // 100 ms to 10 min
+    std::chrono::milliseconds response_timeout{60000};  // to the first byte; 0: none; to 24 h
+    /// For a client: between two requests, and for one write. 1 s to 1 h.
+    std::chrono::milliseconds idle_timeout{60000};
+  } proxy;
+
+  struct {
+    std::string shell = "/bin/bash";              // absolute; loaded settings begin with $SHELL
+    std::chrono::milliseconds detached{3600000};  // life with nobody attached; 0: for ever; to 30 d
+    exit_policy on_exit = exit_policy::kill;
+    uint64_t scrollback = 256 * 1024;  // bytes kept for those who attach later; 4 KiB to 64 MiB
+  } terminal;
+
+  struct {
+    uint64_t header_bytes = 32 * 1024;                // of one request's head; 1 KiB to 1 MiB
+    std::chrono::milliseconds header_timeout{15000};  // for the whole head; 100 ms to 10 min
+    uint32_t connections = 4096;                      // of clients, at once; 16 to 1000000
+    uint32_t terminals_per_user = 16;                 // running, over all projects; 1 to 10000
+    uint64_t client_buffer = 1024 * 1024;  // bytes a client may fall behind; 64 KiB to 1 GiB
+    uint32_t event_ring = 4096;            // events kept for those who come back; 16 to 1048576
+  } limits;
+
+  struct {
+    uint32_t threads = 0;  // 0: one a core; to 256
+  } io;
+
+  struct {
+    uint32_t threads = 2;  // 1 to 256
+  } actors;
+
+  struct {
+    std::vector<std::string> hosts;  // further names under which the service is reached, lower case
+  } public_names;                    // `public.hosts`: the group's name is a word of C++
+
+  struct {
+    auth_mode mode = auth_mode::none;
+    std::vector<std::string>
+      origins;  // further origins whose pages may use the service, lower case
+  } auth;
+
+  struct {
+    std::chrono::milliseconds timeout{10000};  // for an orderly end; 100 ms to 10 min
+  } shutdown;
+
+  previewd::log::settings log;
+
+  /// What terminals inherit. Not settings: taken from the environment at start, without anything of
+  /// previewd's own.
+  struct {
+    std::string home = "/";                // $HOME
+    std::vector<std::string> environment;  // NAME=value
+  } inherited;
+};
+
+}  // namespace previewd

@@ -1,0 +1,516 @@
+#include "previewd/service/settings_table.hpp"
+
+#include <arpa/inet.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <utility>
+
+namespace previewd {
+
+namespace {
+
+using std::chrono::milliseconds;
+using problem = std::optional<std::string>;
+
+std::string quoted(std::string_view text) {
+  std::string result{'"'};
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    // What was written goes to a terminal: no control character of it may.
+    result += byte < 0x20 || byte == 0x7f ? '?' : c;
+  }
+  return result += '"';
+}
+
+std::string lower(std::string_view text) {
+  std::string result{text};
+  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return result;
+}
+
+struct unit {
+  std::string_view name;
+  uint64_t factor;
+};
+
+constexpr std::array duration_units{
+  unit{"ms", 1}, unit{"s", 1000}, unit{"m", 60'000}, unit{"h", 3'600'000}, unit{"d", 86'400'000}};
+constexpr std::array size_units{
+  unit{"B", 1}, unit{"KiB", 1 << 10}, unit{"MiB", 1 << 20}, unit{"GiB", 1 << 30}};
+
+/// The value in the largest unit that divides it.
+template <std::size_t N> std::string in_units(uint64_t value, const std::array<unit, N>& units) {
+  const unit* best = &units.front();
+  for (const unit& u : units)
+    if (value != 0 && value % u.factor == 0) best = &u;
+  return std::to_string(value / best->factor) + std::string{best->name};
+}
+
+std::string show_duration(milliseconds value) {
+  return value.count() == 0 ? "0" : in_units(static_cast<uint64_t>(value.count()), duration_units);
+}
+
+std::string show_size(uint64_t value) {
+  return value < 1024 ? std::to_string(value) : in_units(value, size_units);
+}
+
+/// A whole number with the rest of the text behind it; nothing if there is no number, or it is
+/// beyond 64 bits.
+std::optional<std::pair<uint64_t, std::string_view>> leading_number(std::string_view text) {
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{}) return std::nullopt;
+  return std::pair{number, text.substr(static_cast<std::size_t>(end - text.data()))};
+}
+
+/// Reads a number with one of the units into `result`; `bare` is the factor of one without a unit,
+/// 0 when it must have one.
+template <std::size_t N>
+problem read_with_unit(std::string_view text, const std::array<unit, N>& units, uint64_t bare,
+  std::string_view example, uint64_t& result) {
+  const auto number = leading_number(text);
+  if (!number)
+    return quoted(text) + " is not a whole number with a unit; write for example " +
+           std::string{example};
+  uint64_t factor = 0;
+  if (number->second.empty()) {
+    factor = number->first == 0 ? 1 : bare;
+    if (factor == 0)
+      return quoted(text) + " has no unit; write for example " + std::string{example};
+  }
+  for (const unit& u : units)
+    if (number->second == u.name) factor = u.factor;
+  if (factor == 0) {
+    std::string names;
+    for (const unit& u : units) names += (names.empty() ? "" : ", ") + std::string{u.name};
+    return quoted(text) + " has a unit that is not known (" + names + "); write for example " +
+           std::string{example};
+  }
+  if (__builtin_mul_overflow(number->first, factor, &result)) return quoted(text) + " is too large";
+  return std::nullopt;
+}
+
+problem check_range(std::string_view text, uint64_t value, uint64_t least, uint64_t most) {
+  if (value < least) return quoted(text) + " is too small";
+  if (value > most) return quoted(text) + " is too large";
+  return std::nullopt;
+}
+
+/// Wraps the reader of one text into what a setting with one value takes: the last one written
+/// counts.
+template <class Reader> auto one_value(Reader reader) {
+  return [reader = std::move(reader)](const std::vector<std::string>& written) -> problem {
+    if (written.empty()) return "has no value";
+    return reader(written.back());
+  };
+}
+
+setting duration(std::string_view name, milliseconds& field, milliseconds least, milliseconds most,
+  std::string_view example, std::string_view meaning) {
+  setting result;
+  result.name = name;
+  result.value = "DURATION";
+  result.allowed = show_duration(least) + " to " + show_duration(most);
+  result.meaning = meaning;
+  result.set = one_value([&field, least, most, example](const std::string& text) -> problem {
+    uint64_t value = 0;
+    if (auto wrong = read_with_unit(text, duration_units, 0, example, value)) return wrong;
+    if (auto wrong = check_range(
+          text, value, static_cast<uint64_t>(least.count()), static_cast<uint64_t>(most.count())))
+      return wrong;
+    field = milliseconds{static_cast<milliseconds::rep>(value)};
+    return std::nullopt;
+  });
+  result.show = [&field] { return std::vector{show_duration(field)}; };
+  return result;
+}
+
+setting size(std::string_view name, uint64_t& field, uint64_t least, uint64_t most,
+  std::string_view example, std::string_view meaning) {
+  setting result;
+  result.name = name;
+  result.value = "SIZE";
+  result.allowed = show_size(least) + " to " + show_size(most);
+  result.meaning = meaning;
+  result.set = one_value([&field, least, most, example](const std::string& text) -> problem {
+    uint64_t value = 0;
+    if (auto wrong = read_with_unit(text, size_units, 1, example, value)) return wrong;
+    if (auto wrong = check_range(text, value, least, most)) return wrong;
+    field = value;
+    return std::nullopt;
+  });
+  result.show = [&field] { return std::vector{show_size(field)}; };
+  return result;
+}
+
+setting count(
+  std::string_view name, uint32_t& field, uint32_t least, uint32_t most, std::string_view meaning) {
+  setting result;
+  result.name = name;
+  result.value = "NUMBER";
+  result.allowed = std::to_string(least) + " to " + std::to_string(most);
+  result.meaning = meaning;
+  result.set = one_value([&field, least, most](const std::string& text) -> problem {
+    const auto number = leading_number(text);
+    if (!number || !number->second.empty()) return quoted(text) + " is not a whole number";
+    if (auto wrong = check_range(text, number->first, least, most)) return wrong;
+    field = static_cast<uint32_t>(number->first);
+    return std::nullopt;
+  });
+  result.show = [&field] { return std::vector{std::to_string(field)}; };
+  return result;
+}
+
+template <class Enum> using choices = std::vector<std::pair<std::string_view, Enum>>;
+
+template <class Enum>
+setting choice(std::string_view name, Enum& field, choices<Enum> values, std::string_view meaning) {
+  setting result;
+  result.name = name;
+  result.value = "NAME";
+  for (const auto& [text, value] : values)
+    result.allowed += (result.allowed.empty() ? "" : ", ") + std::string{text};
+  result.meaning = meaning;
+  result.set = one_value([&field, values](const std::string& written) -> problem {
+    for (const auto& [text, value] : values) {
+      if (text != written) continue;
+      field = value;
+      return std::nullopt;
+    }
+    return quoted(written) + " is not one of its values";
+  });
+  result.show = [&field, values] {
+    for (const auto& [text, value] : values)
+      if (value == field) return std::vector{std::string{text}};
+    return std::vector<std::string>{};
+  };
+  return result;
+}
+
+/// Reads one text into a value, or says what is wrong with it.
+using text_reader = problem (*)(std::string_view written, std::string& result);
+
+setting text(std::string_view name, std::string& field, std::string_view value, std::string allowed,
+  text_reader reader, std::string_view meaning) {
+  setting result;
+  result.name = name;
+  result.value = value;
+  result.allowed = std::move(allowed);
+  result.meaning = meaning;
+  result.set =
+    one_value([&field, reader](const std::string& written) { return reader(written, field); });
+  result.show = [&field] { return std::vector{field}; };
+  return result;
+}
+
+setting texts(std::string_view name, std::vector<std::string>& field, std::string_view value,
+  std::string allowed, text_reader reader, std::string_view meaning) {
+  setting result;
+  result.name = name;
+  result.value = value;
+  result.allowed = std::move(allowed);
+  result.meaning = meaning;
+  result.values = arity::many;
+  result.set = [&field, reader](const std::vector<std::string>& written) -> problem {
+    std::vector<std::string> read;
+    for (const std::string& item : written) {
+      std::string one;
+      if (auto wrong = reader(item, one)) return wrong;
+      if (std::find(read.begin(), read.end(), one) == read.end()) read.push_back(std::move(one));
+    }
+    field = std::move(read);
+    return std::nullopt;
+  };
+  result.show = [&field] { return field; };
+  return result;
+}
+
+/// A DNS name in letters, digits and hyphens (RFC 1123, section 2.1), in lower case.
+bool is_host_name(std::string_view name) {
+  if (name.empty() || name.size() > 253) return false;
+  std::size_t label = 0;
+  for (std::size_t i = 0; i <= name.size(); ++i) {
+    if (i == name.size() || name[i] == '.') {
+      if (label == 0 || label > 63 || name[i - 1] == '-') return false;
+      label = 0;
+      continue;
+    }
+    const auto c = static_cast<unsigned char>(name[i]);
+    if (std::isalnum(c) == 0 && !(c == '-' && label > 0)) return false;
+    ++label;
+  }
+  return true;
+}
+
+bool is_numeric(int family, const std::string& address) {
+  std::array<unsigned char, sizeof(in6_addr)> binary{};
+  return inet_pton(family, address.c_str(), binary.data()) == 1;
+}
+
+/// A host as it stands in a `Host` field: a name, an IPv4 address, or an IPv6 address in brackets.
+bool is_host(std::string_view host) {
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']')
+    return is_numeric(AF_INET6, std::string{host.substr(1, host.size() - 2)});
+  return is_host_name(host);
+}
+
+std::optional<uint16_t> read_port(std::string_view text) {
+  const auto number = leading_number(text);
+  if (!number || !number->second.empty() || number->first > 65535) return std::nullopt;
+  return static_cast<uint16_t>(number->first);
+}
+
+problem read_domain(std::string_view written, std::string& result) {
+  // A label of 63 characters, a dot, and the port of a further server must still fit before it (RFC
+  // 1035, 2.3.4).
+  if (!is_host_name(written) || written.size() > 180)
+    return quoted(written) +
+           " is not a DNS name of at most 180 characters; write for example preview.localhost";
+  result = lower(written);
+  return std::nullopt;
+}
+
+problem read_host(std::string_view written, std::string& result) {
+  if (!is_host(written))
+    return quoted(written) +
+           " is not a host name; write for example ide.example.com, without a port";
+  result = lower(written);
+  return std::nullopt;
+}
+
+/// An origin as a browser sends it (RFC 6454, section 6.2): scheme, host, and a port unless it is
+/// the scheme's own.
+problem read_origin(std::string_view written, std::string& result) {
+  const std::string origin = lower(written);
+  std::string_view rest = origin;
+  std::string_view own_port;
+  if (rest.substr(0, 7) == "http://") {
+    rest.remove_prefix(7);
+    own_port = ":80";
+  } else if (rest.substr(0, 8) == "https://") {
+    rest.remove_prefix(8);
+    own_port = ":443";
+  }
+  std::string_view host = rest;
+  bool good = !own_port.empty();
+  const std::size_t colon = rest.rfind(':');
+  if (good && colon != std::string_view::npos && rest.find(']', colon) == std::string_view::npos) {
+    host = rest.substr(0, colon);
+    good = read_port(rest.substr(colon + 1)).value_or(0) != 0;
+  }
+  if (!good || !is_host(host))
+    return quoted(written) +
+           " is not an origin; write for example https://ide.example.com, without a path";
+  result = origin;
+  if (rest.substr(host.size()) == own_port) result.resize(result.size() - own_port.size());
+  return std::nullopt;
+}
+
+/// A source of a CSP `frame-ancestors` directive; only what could break out of the header is
+/// refused.
+problem read_frame_ancestor(std::string_view written, std::string& result) {
+  const bool good = !written.empty() && std::all_of(written.begin(), written.end(), [](char c) {
+    return c > ' ' && c < 0x7f && c != ';' && c != ',';
+  });
+  if (!good)
+    return quoted(written) +
+           " is not a source; write for example https://ide.example.com, one source a value";
+  result = written;
+  return std::nullopt;
+}
+
+problem read_shell(std::string_view written, std::string& result) {
+  const std::string path{written};
+  if (path.empty() || path.front() != '/')
+    return quoted(written) + " is not an absolute path; write for example /bin/bash";
+  if (access(path.c_str(), X_OK) != 0) {
+    const int error = errno;
+    return quoted(written) + " cannot be executed (" + std::strerror(error) +
+           "); write for example /bin/bash";
+  }
+  result = path;
+  return std::nullopt;
+}
+
+problem read_listen_address(const std::string& written, listen_address& result) {
+  if (written.rfind("unix:", 0) == 0) {
+    result.path = written.substr(5);
+    // sun_path holds 107 bytes and a zero (unix(7)).
+    if (result.path.size() > 1 && result.path.front() == '/' && result.path.size() <= 107)
+      return std::nullopt;
+    return quoted(written) +
+           " does not name an absolute path of at most 107 bytes; write for example "
+           "unix:/run/previewd.sock";
+  }
+  const std::size_t colon = written.rfind(':');
+  const std::string host = written.substr(0, std::min(colon, written.size()));
+  const auto port = colon == std::string::npos
+                      ? std::nullopt
+                      : read_port(std::string_view{written}.substr(colon + 1));
+  const bool v6 = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  result.address = v6 ? host.substr(1, host.size() - 2) : host;
+  result.port = port.value_or(0);
+  if (port && is_numeric(v6 ? AF_INET6 : AF_INET, result.address)) return std::nullopt;
+  return quoted(written) +
+         " is not a numeric address with a port; write for example 127.0.0.1:4000";
+}
+
+setting frame_ancestors(std::optional<std::vector<std::string>>& field) {
+  std::vector<std::string> unused;
+  setting result =
+    texts("preview.frame_ancestors", unused, "SOURCE", "CSP sources", read_frame_ancestor,
+      "who may frame a preview whose server forbids it; an empty list: its answers are left as "
+      "they are");
+  result.default_text = "the service's own origins";
+  result.set = [&field](const std::vector<std::string>& written) -> problem {
+    std::vector<std::string> read;
+    if (auto wrong = texts({}, read, {}, {}, read_frame_ancestor, {}).set(written)) return wrong;
+    field = std::move(read);
+    return std::nullopt;
+  };
+  result.show = [&field] { return field.value_or(std::vector<std::string>{}); };
+  return result;
+}
+
+setting listen(std::vector<listen_address>& field) {
+  setting result;
+  result.name = "listen";
+  result.value = "ADDRESS";
+  result.allowed = "loopback addresses with a port (0: any free one), unix:/path";
+  result.meaning = "where the service listens";
+  result.values = arity::many;
+  result.set = [&field](const std::vector<std::string>& written) -> problem {
+    std::vector<listen_address> read;
+    for (const std::string& item : written) {
+      listen_address one;
+      if (auto wrong = read_listen_address(item, one)) return wrong;
+      if (std::find(read.begin(), read.end(), one) != read.end() && one.port != 0)
+        return quoted(item) + " is there twice";
+      read.push_back(std::move(one));
+    }
+    if (read.empty()) return "names no address; write for example 127.0.0.1:4000";
+    field = std::move(read);
+    return std::nullopt;
+  };
+  result.show = [&field] {
+    std::vector<std::string> shown;
+    for (const listen_address& item : field) shown.push_back(to_string(item));
+    return shown;
+  };
+  return result;
+}
+
+}  // namespace
+
+std::string to_string(const listen_address& value) {
+  if (!value.path.empty()) return "unix:" + value.path;
+  const bool v6 = value.address.find(':') != std::string::npos;
+  return (v6 ? '[' + value.address + ']' : value.address) + ':' + std::to_string(value.port);
+}
+
+std::vector<setting> setting_table(settings& target) {
+  using namespace std::chrono_literals;
+  constexpr uint64_t kib = 1024;
+  constexpr uint64_t mib = 1024 * kib;
+
+  std::vector<setting> table;
+  std::string_view group = "Addresses";
+  auto add = [&](setting one) -> setting& {
+    one.group = group;
+    return table.emplace_back(std::move(one));
+  };
+
+  add(listen(target.listen));
+  add(
+    texts("public.hosts", target.public_names.hosts, "NAME", "host names without a port", read_host,
+      "further names under which the service is reached, beside loopback addresses and localhost"));
+  add(text("preview.domain", target.preview.domain, "NAME", "a DNS name", read_domain,
+    "the suffix of preview origins; a real one needs a wildcard DNS entry"));
+  add(frame_ancestors(target.preview.frame_ancestors));
+
+  group = "Dev servers";
+  add(duration(
+    "health.interval", target.health.interval, 500ms, 1h, "5s", "between two probes of a server"));
+  add(duration("health.timeout", target.health.timeout, 50ms, 1min, "1s",
+    "how long a probe waits for a connection"));
+  add(count("health.failures", target.health.failures, 0, 100,
+    "time-outs in a row, beyond the first, that make a server unreachable; a refusal counts at "
+    "once"));
+  add(duration("detection.timeout", target.detection.timeout, 1s, 10min, "30s",
+    "how long new servers are looked for often after output or a change of the foreground job"));
+  add(duration("detection.interval", target.detection.interval, 10ms, 1min, "40ms",
+    "between two such looks"));
+
+  group = "Proxy";
+  add(duration("proxy.hold", target.proxy.hold, 0ms, 1min, "2s",
+    "how long requests wait for a server that starts or restarts; 0: not at all"));
+  add(size("proxy.hold_bytes", target.proxy.hold_bytes, 0, 16 * mib, "64KiB",
+    "the largest body of a request that is held"));
+  add(duration("proxy.connect_timeout", target.proxy.connect_timeout, 50ms, 1min, "2s",
+    "for a connection to a dev server"));
+  add(duration("proxy.upgrade_timeout", target.proxy.upgrade_timeout, 100ms, 10min, "10s",
+    "for a dev server's answer to a WebSocket upgrade"));
+  add(duration("proxy.response_timeout", target.proxy.response_timeout, 0ms, 24h, "60s",
+    "for the first byte of a dev server's answer; 0: none"));
+  add(duration("proxy.idle_timeout", target.proxy.idle_timeout, 1s, 1h, "60s",
+    "for a client: between two requests, and for one write"));
+
+  group = "Terminals";
+  add(text("terminal.shell", target.terminal.shell, "PATH", "an executable file", read_shell,
+        "what a terminal runs when no command is given"))
+    .default_text = "$SHELL, else /bin/bash";
+  add(duration("terminal.detached", target.terminal.detached, 0ms, 24h * 30, "1h",
+    "how long a terminal lives with nobody attached; 0: for ever"));
+  add(choice<exit_policy>("terminal.on_exit", target.terminal.on_exit,
+    {{"kill", exit_policy::kill}, {"keep", exit_policy::keep}},
+    "what happens to what still runs in a terminal when its shell ends"));
+  add(size("terminal.scrollback", target.terminal.scrollback, 4 * kib, 64 * mib, "256KiB",
+    "output kept for those who attach later"));
+
+  group = "Limits";
+  add(size("limits.header_bytes", target.limits.header_bytes, 1 * kib, 1 * mib, "32KiB",
+    "the largest head of a request"));
+  add(duration("limits.header_timeout", target.limits.header_timeout, 100ms, 10min, "15s",
+    "for the whole head of a request"));
+  add(count("limits.connections", target.limits.connections, 16, 1'000'000,
+    "connections of clients at once"));
+  add(count("limits.terminals_per_user", target.limits.terminals_per_user, 1, 10'000,
+    "running terminals of one user, over all projects"));
+  add(size("limits.client_buffer", target.limits.client_buffer, 64 * kib, 1024 * mib, "1MiB",
+    "how far a client may fall behind before it is disconnected"));
+  add(count("limits.event_ring", target.limits.event_ring, 16, 1'048'576,
+    "events kept for clients that come back"));
+
+  group = "Process";
+  add(count("io.threads", target.io.threads, 0, 256, "threads that move bytes; 0: one a core"));
+  add(count(
+    "actors.threads", target.actors.threads, 1, 256, "threads that run actors"));
+  add(choice<auth_mode>("auth.mode", target.auth.mode, {{"none", auth_mode::none}},
+    "who may use the service; none: whoever reaches its loopback address"));
+  add(texts("auth.origins", target.auth.origins, "ORIGIN", "origins", read_origin,
+    "further origins whose pages may use the service, beside its own"));
+  add(duration(
+    "shutdown.timeout", target.shutdown.timeout, 100ms, 10min, "10s", "for an orderly end"));
+  add(choice<log::level>("log.level", target.log.threshold,
+    {{"debug", log::level::debug}, {"info", log::level::info}, {"warn", log::level::warn},
+      {"error", log::level::error}, {"off", log::level::off}},
+    "the least severe lines that are written"));
+  add(choice<log::format>("log.format", target.log.format,
+    {{"text", log::format::text}, {"json", log::format::json}}, "how lines are written"));
+  return table;
+}
+
+std::string variable_name(std::string_view setting_name) {
+  std::string result = "PREVIEWD_";
+  for (const char c : setting_name)
+    result += c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return result;
+}
+
+}  // namespace previewd

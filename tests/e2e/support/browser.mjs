@@ -1,0 +1,104 @@
+// Debian's Chromium, and what the tests see through it.
+import {mkdir} from 'node:fs/promises';
+import {join} from 'node:path';
+
+import {chromium} from 'playwright-core';
+
+import {artifacts, now} from './service.mjs';
+
+const programs = process.env.PREVIEWD_CHROMIUM ?? '/usr/bin/chromium';
+
+/** Starts a browser with one page. Its Socket.IO can be cut when it is `cuttable`, at the price of a page that is not quite as sold. */
+export async function openBrowser({cuttable = false} = {}) {
+  await mkdir(artifacts, {recursive: true});
+  const browser = await chromium.launch({
+    executablePath: programs,
+    headless: true,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync'],
+  });
+  const context = await browser.newContext({viewport: {width: 1280, height: 760}});
+  const page = await context.newPage();
+  const failures = [];
+  page.on('pageerror', (error) => failures.push(error.message));
+  // WebSockets of all frames, in the order in which they were opened.
+  const sockets = [];
+  page.on('websocket', (socket) => {
+    const entry = {url: socket.url(), closedAt: null};
+    sockets.push(entry);
+    socket.on('close', () => (entry.closedAt = now()));
+  });
+  // Socket.IO of the pages, which a test may cut: pulling the plug does not reach connections to one's own machine.
+  let cut = false;
+  const live = new Set();
+  if (cuttable) {
+    await context.routeWebSocket(/\/socket\.io\//, (socket) => {
+      if (cut) return socket.close();
+      socket.connectToServer();
+      live.add(socket);
+    });
+    await context.route(/\/socket\.io\//, (route) => (cut ? route.abort() : route.continue()));
+  }
+  return {
+    browser, context, page, failures, sockets,
+    /** Ends every Socket.IO connection, and lets no new one come up until `mend`. */
+    async cut() {
+      cut = true;
+      const ending = [...live];
+      live.clear();
+      await Promise.all(ending.map((socket) => socket.close()));
+    },
+    mend: () => (cut = false),
+    shot: (name) => page.screenshot({path: join(artifacts, `${name}.png`)}),
+    close: () => browser.close(),
+  };
+}
+
+/** The terminal of a terminal page, used as a person does: by keys and eyes. */
+export function terminalOn(page) {
+  const text = () => page.evaluate(() => document.querySelector('.xterm-rows')?.innerText.replaceAll('\u00a0', ' ') ?? '');
+  return {
+    text,
+    async type(line) {
+      await page.locator('.xterm-helper-textarea').focus();
+      await page.keyboard.type(`${line}\n`);
+    },
+    async press(keys) {
+      await page.locator('.xterm-helper-textarea').focus();
+      await page.keyboard.press(keys);
+    },
+    /** Waits until the screen shows `wanted`, a text or an expression, and returns the match. */
+    async shows(wanted, ms) {
+      const pattern = wanted instanceof RegExp ? wanted : new RegExp(wanted.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+      const deadline = now() + ms;
+      for (;;) {
+        const shown = await text();
+        const match = pattern.exec(shown);
+        if (match) return match;
+        if (now() > deadline) throw new Error(`The terminal did not show ${pattern} within ${ms} ms, but:\n${shown}`);
+        await page.waitForTimeout(100);
+      }
+    },
+  };
+}
+
+/** The frame that holds the app: what the page at `/preview/.../iframe` frames; undefined when there is none. */
+export function findApp(page, address) {
+  return page.frames().find((each) => each.url().startsWith(address) && !each.url().endsWith('/iframe'));
+}
+
+/** The same, waited for. */
+export async function appFrame(page, address, ms) {
+  const deadline = now() + ms;
+  for (;;) {
+    const frame = findApp(page, address);
+    if (frame) return frame;
+    if (now() > deadline) throw new Error(`No frame of ${address}; there are:\n${page.frames().map((each) => each.url()).join('\n')}`);
+    await page.waitForTimeout(50);
+  }
+}
+
+/** The frame with the loading screen. */
+export function previewFrame(page) {
+  return page.frameLocator('iframe#preview');
+}

@@ -1,0 +1,519 @@
+#include "previewd/net/kernel/kernel_watch.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <csignal>
+
+#include "kernel_world.hpp"
+#include "previewd/os/unique_fd.hpp"
+#include "previewd/tests/support/resource_check.hpp"
+
+using namespace previewd;
+using test::kernel_world;
+using test::server_said;
+using test::terminal_said;
+using test::test_terminal;
+
+namespace {
+
+const std::string id = "t-kernel-" + std::to_string(::getpid());
+const server_ref ref{.key = {.project = "shop", .user = "ann"}, .generation = 7};
+
+/// A Python program that listens and says where: `port=N`, and then does `then`.
+std::vector<std::string> listening(const std::string& then = "signal.pause()") {
+  return {"python3", "-c",
+    "import os, signal, socket, sys, time\n"
+    "s = socket.create_server(('127.0.0.1', 0))\n"
+    "print('port=%d' % s.getsockname()[1], flush=True)\n" +
+      then + "\n"};
+}
+
+std::vector<std::string> interactive_bash() {
+  return {"bash", "--norc", "--noprofile", "-i"};
+}
+
+std::string mark() {
+  return "PREVIEWD_TERMINAL=" + id;
+}
+
+/// A line for a shell that starts `listening` as a job.
+std::string job_line(const std::string& rest = "") {
+  return "python3 -c \"import signal,socket; s=socket.create_server(('127.0.0.1',0)); "
+         "print('po'+'rt=%d'%s.getsockname()[1], flush=True); signal.pause()\"" +
+         rest + "\n";
+}
+
+std::vector<listener_fact> only(const std::vector<listener_fact>& facts, int port) {
+  std::vector<listener_fact> result;
+  for (const listener_fact& fact : facts) {
+    if (fact.id.port == port) result.push_back(fact);
+  }
+  return result;
+}
+
+bool is_gone(pid_t pid) {
+  const auto stat = os::read_stat(pid);
+  return !stat || !stat->is_alive();
+}
+
+kill_ladder quick_ladder() {
+  return {.after_hangup = std::chrono::milliseconds{150},
+    .after_terminate = std::chrono::milliseconds{150}};
+}
+
+}  // namespace
+
+TEST_CASE("a listener of a terminal is told with its owner", "[net][kernel]") {
+  net::kernel::kernel_watch_settings settings;
+  settings.source =
+    GENERATE(net::kernel::listener_source::automatic, net::kernel::listener_source::proc_net);
+  kernel_world world{settings};
+  test_terminal terminal{world.reaper, listening(), {mark()}};
+  world.track(id, terminal.pid());
+  const auto port = terminal.await_number("port=");
+  REQUIRE(port);
+
+  const auto facts = world.await_port(static_cast<uint16_t>(*port));
+
+  REQUIRE(facts);
+  REQUIRE(facts->size() == 1);
+  CHECK(facts->front().address == "127.0.0.1");
+  CHECK_FALSE(facts->front().id.v6);
+  CHECK(facts->front().owners == std::vector<int32_t>{terminal.pid()});
+  CHECK(facts->front().job_leader == terminal.pid());
+  CHECK(facts->front().command.find("python3 -c import os") != std::string::npos);
+}
+
+TEST_CASE("v4 and v6 sockets of one port are two facts, and gone with the last", "[net][kernel]") {
+  kernel_world world;
+  test_terminal terminal{world.reaper,
+    listening("t = socket.create_server(('::1', s.getsockname()[1]), family=socket.AF_INET6)\n"
+              "print('both', flush=True)\n"
+              "sys.stdin.readline()\ns.close()\nprint('one', flush=True)\n"
+              "sys.stdin.readline()\nt.close()\nsignal.pause()"),
+    {mark()}};
+  world.track(id, terminal.pid());
+  const auto port = terminal.await_number("port=");
+  REQUIRE(port);
+  const auto both = world.await_port(static_cast<uint16_t>(*port), 2);
+  REQUIRE(both);
+  world.watch(ref, *both);
+
+  terminal.type("\n");
+  REQUIRE(terminal.await_output("one"));
+  const auto one_left = world.confirm(ref);
+  CHECK(world.await_port(static_cast<uint16_t>(*port), 1));
+  terminal.type("\n");
+
+  REQUIRE(one_left);
+  CHECK(one_left->listening);
+  const auto said = world.server_in->await();
+  REQUIRE(said);
+  CHECK(said->what == server_said::kind::gone);
+  const auto state = world.confirm(ref);
+  REQUIRE(state);
+  CHECK_FALSE(state->listening);
+}
+
+TEST_CASE("setsid, double forks and background jobs keep their terminal", "[net][kernel]") {
+  const auto mode = GENERATE(os::reap_mode::own, os::reap_mode::all);
+  // Where all children are reaped, orphans come to this process.
+  std::optional<test::subreaper_scope> adopting;
+  if (mode == os::reap_mode::all) adopting.emplace();
+  kernel_world world{{}, mode};
+  const auto prefix =
+    GENERATE(as<std::string>{}, "setsid ", "( ", "( setsid sh -c 'exec \"$0\" \"$@\" & ' ");
+  std::string line = prefix + job_line();
+  line.pop_back();
+  if (prefix.starts_with("(")) line += prefix == "( " ? " & )" : " )";
+  test_terminal terminal{world.reaper, interactive_bash(), {mark()}};
+  world.track(id, terminal.pid());
+  terminal.type(line + "\n");
+  const auto port = terminal.await_number("port=");
+  INFO(terminal.output());
+  REQUIRE(port);
+
+  const auto facts = world.await_port(static_cast<uint16_t>(*port));
+
+  CHECK(facts);
+  world.kernel->end_processes(id, terminal.pid(), quick_ladder(), world.terminal);
+  CHECK(world.terminal_in->await(
+    [](const terminal_said& what) { return what.what == terminal_said::kind::ended; }));
+  if (facts) CHECK(is_gone(only(*facts, *port).front().owners.front()));
+}
+
+TEST_CASE("listeners of others are nobody's", "[net][kernel]") {
+  kernel_world world;
+  test_terminal stranger{world.reaper, listening()};
+  const auto foreign = stranger.await_number("port=");
+  REQUIRE(foreign);
+  const os::unique_fd own{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  REQUIRE(::listen(own.get(), 1) == 0);
+
+  test_terminal terminal{world.reaper, listening(), {mark()}};
+  world.track(id, terminal.pid());
+  const auto port = terminal.await_number("port=");
+  REQUIRE(port);
+  const auto facts = world.await_port(static_cast<uint16_t>(*port));
+
+  REQUIRE(facts);
+  CHECK(facts->size() == 1);
+}
+
+TEST_CASE("Ctrl+C: the server is gone and its job's leader too", "[net][kernel][I2]") {
+  const test::resource_check resources;
+  {
+    kernel_world world;
+    test_terminal terminal{world.reaper, interactive_bash(), {mark()}};
+    world.track(id, terminal.pid());
+    terminal.type(job_line());
+    const auto port = terminal.await_number("port=");
+    REQUIRE(port);
+    const auto facts = world.await_port(static_cast<uint16_t>(*port));
+    REQUIRE(facts);
+    CHECK(facts->front().job_leader != terminal.pid());
+    world.watch(ref, *facts);
+    REQUIRE(world.confirm(ref)->listening);
+
+    terminal.type("\x03");
+
+    bool gone = false;
+    bool leader = false;
+    for (int i = 0; i < 2; ++i) {
+      const auto said = world.server_in->await();
+      REQUIRE(said);
+      gone = gone || said->what == server_said::kind::gone;
+      leader = leader || said->what == server_said::kind::leader;
+    }
+    CHECK(gone);
+    CHECK(leader);
+    CHECK(world.await_port(static_cast<uint16_t>(*port), 0));
+    CHECK(world.server_in->size() == 0);
+    CHECK(world.terminal_in->size() == 0);
+    world.kernel->unwatch(ref);
+    world.kernel->untrack(id);
+  }
+  CHECK(resources.difference() == "");
+}
+
+TEST_CASE("a socket that closed before it was watched is gone at once", "[net][kernel][I2]") {
+  kernel_world world;
+  const listener_id none{.inode = 0xffffffffff, .port = 1, .v6 = false};
+  const pid_t nobody = 0x3fffff;
+
+  world.kernel->watch(ref, {none}, {nobody}, nobody, world.server);
+
+  const auto first = world.server_in->await();
+  const auto second = world.server_in->await();
+  REQUIRE(first);
+  REQUIRE(second);
+  CHECK(first->what == server_said::kind::leader);
+  CHECK(second->what == server_said::kind::gone);
+}
+
+TEST_CASE("a process that closes its socket and lives on is gone", "[net][kernel][I2]") {
+  net::kernel::kernel_watch_settings settings;
+  settings.source =
+    GENERATE(net::kernel::listener_source::automatic, net::kernel::listener_source::proc_net);
+  kernel_world world{settings};
+  test_terminal terminal{
+    world.reaper, listening("sys.stdin.readline()\ns.close()\nsignal.pause()"), {mark()}};
+  world.track(id, terminal.pid());
+  const auto port = terminal.await_number("port=");
+  REQUIRE(port);
+  const auto facts = world.await_port(static_cast<uint16_t>(*port));
+  REQUIRE(facts);
+  world.watch(ref, *facts);
+
+  terminal.type("\n");
+
+  const auto said = world.server_in->await();
+  REQUIRE(said);
+  CHECK(said->what == server_said::kind::gone);
+  CHECK_FALSE(is_gone(terminal.pid()));
+}
+
+TEST_CASE("a socket that another process shares stays until that one closes it", "[net][kernel]") {
+  kernel_world world;
+  test_terminal terminal{world.reaper,
+    listening("signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+              "child = os.fork()\n"
+              "if child: print('child=%d' % child, flush=True)\n"
+              "signal.pause()"),
+    {mark()}};
+  world.track(id, terminal.pid());
+  const auto port = terminal.await_number("port=");
+  const auto child = terminal.await_number("child=");
+  REQUIRE(port);
+  REQUIRE(child);
+  const auto facts = world.await_port(static_cast<uint16_t>(*port));
+  REQUIRE(facts);
+  world.watch(ref, *facts);
+  REQUIRE(world.confirm(ref)->listening);
+
+  ::kill(terminal.pid(), SIGKILL);
+  REQUIRE(world.terminal_in->await());
+  const auto leader = world.server_in->await();
+  const auto state = world.confirm(ref);
+  const std::size_t more = world.server_in->size();
+  const auto owners = world.detector_in->await([&](const std::vector<listener_fact>& now) {
+    return now.size() == 1 && now.front().owners == std::vector<int32_t>{*child};
+  });
+  ::kill(*child, SIGKILL);
+
+  REQUIRE(leader);
+  CHECK(leader->what == server_said::kind::leader);
+  CHECK(leader->status.signal == "SIGKILL");
+  REQUIRE(state);
+  CHECK(state->listening);
+  CHECK(more == 0);
+  CHECK(owners);
+  const auto said = world.server_in->await();
+  REQUIRE(said);
+  CHECK(said->what == server_said::kind::gone);
+}
+
+TEST_CASE("a stopped server listens, and is told to be stopped", "[net][kernel]") {
+  kernel_world world;
+  test_terminal terminal{world.reaper, listening(), {mark()}};
+  world.track(id, terminal.pid());
+  const auto port = terminal.await_number("port=");
+  REQUIRE(port);
+  const auto facts = world.await_port(static_cast<uint16_t>(*port));
+  REQUIRE(facts);
+  world.watch(ref, *facts);
+  const auto before = world.confirm(ref);
+
+  ::kill(terminal.pid(), SIGSTOP);
+  REQUIRE(test::eventually([&] { return os::read_stat(terminal.pid())->is_stopped(); }));
+  const auto stopped = world.confirm(ref);
+  ::kill(terminal.pid(), SIGCONT);
+  REQUIRE(test::eventually([&] { return !os::read_stat(terminal.pid())->is_stopped(); }));
+  const auto after = world.confirm(ref);
+
+  REQUIRE((before && stopped && after));
+  CHECK_FALSE(before->stopped);
+  CHECK(stopped->stopped);
+  CHECK(stopped->listening);
+  CHECK(stopped->owners_alive);
+  CHECK_FALSE(after->stopped);
+}
+
+TEST_CASE("a restart on the same port is a new socket", "[net][kernel]") {
+  kernel_world world;
+  test_terminal terminal{world.reaper,
+    listening("port = s.getsockname()[1]\nsys.stdin.readline()\ns.close()\n"
+              "s = socket.create_server(('127.0.0.1', port))\n"
+              "signal.pause()"),
+    {mark()}};
+  world.track(id, terminal.pid());
+  const auto port = terminal.await_number("port=");
+  REQUIRE(port);
+  const auto first = world.await_port(static_cast<uint16_t>(*port));
+  REQUIRE(first);
+  world.watch(ref, *first);
+
+  terminal.type("\n");
+
+  const auto said = world.server_in->await();
+  REQUIRE(said);
+  CHECK(said->what == server_said::kind::gone);
+  const auto second = world.detector_in->await([&](const std::vector<listener_fact>& facts) {
+    return facts.size() == 1 && facts.front().id != first->front().id;
+  });
+  REQUIRE(second);
+  CHECK(second->front().id.port == *port);
+}
+
+TEST_CASE("the end of a terminal's process is told with its status", "[net][kernel]") {
+  const auto mode = GENERATE(os::reap_mode::own, os::reap_mode::all);
+  const test::resource_check resources;
+  {
+    kernel_world world{{}, mode};
+    const auto early = GENERATE(false, true);
+    test_terminal terminal{world.reaper, {"sh", "-c", "read x; exit 5"}, {mark()}};
+    if (early) {
+      // It has ended, and may have been waited for, before anybody tracks it.
+      terminal.type("\n");
+      REQUIRE(test::eventually([&] { return is_gone(terminal.pid()); }));
+      world.reaper.reap();
+    }
+
+    world.track(id, terminal.pid());
+    terminal.type("\n");
+
+    const auto said = world.terminal_in->await();
+    REQUIRE(said);
+    CHECK(said->what == terminal_said::kind::exited);
+    REQUIRE(said->status.code);
+    CHECK(*said->status.code == 5);
+    CHECK(said->status.signal.empty());
+    world.kernel->end_processes(id, terminal.pid(), quick_ladder(), world.terminal);
+    const auto ended = world.terminal_in->await();
+    REQUIRE(ended);
+    CHECK(ended->what == terminal_said::kind::ended);
+    world.kernel->untrack(id);
+  }
+  CHECK(resources.difference() == "");
+}
+
+TEST_CASE("what ignores hang-up and termination is killed, and nobody else", "[net][kernel][I3]") {
+  const test::resource_check resources;
+  {
+    kernel_world world;
+    test_terminal stranger{world.reaper, {"sleep", "1000"}};
+    test_terminal terminal{world.reaper, interactive_bash(), {mark()}};
+    world.track(id, terminal.pid());
+    terminal.type(
+      "bash -c 'trap \"\" HUP TERM INT; echo stub''born=$$; while :; do sleep 1; done' &\n");
+    const auto stubborn = terminal.await_number("stubborn=");
+    REQUIRE(stubborn);
+    terminal.type(
+      "setsid bash -c 'trap \"\" HUP TERM; echo sess''ion=$$; while :; do sleep 1; done' &\n");
+    const auto session = terminal.await_number("session=");
+    REQUIRE(session);
+
+    world.kernel->end_processes(id, terminal.pid(), quick_ladder(), world.terminal);
+
+    const auto exited = world.terminal_in->await();
+    const auto ended = world.terminal_in->await();
+    REQUIRE(exited);
+    REQUIRE(ended);
+    CHECK(exited->what == terminal_said::kind::exited);
+    CHECK(ended->what == terminal_said::kind::ended);
+    CHECK(is_gone(terminal.pid()));
+    CHECK(is_gone(*stubborn));
+    CHECK(is_gone(*session));
+    CHECK_FALSE(is_gone(stranger.pid()));
+    world.kernel->untrack(id);
+  }
+  CHECK(resources.difference() == "");
+}
+
+TEST_CASE("a stopped job is ended too", "[net][kernel][I3]") {
+  kernel_world world;
+  test_terminal terminal{world.reaper, interactive_bash(), {mark()}};
+  world.track(id, terminal.pid());
+  terminal.type(job_line());
+  const auto port = terminal.await_number("port=");
+  REQUIRE(port);
+  const auto facts = world.await_port(static_cast<uint16_t>(*port));
+  REQUIRE(facts);
+  const pid_t owner = facts->front().owners.front();
+  terminal.type("\x1a");
+  REQUIRE(test::eventually([&] {
+    const auto stat = os::read_stat(owner);
+    return stat && stat->is_stopped();
+  }));
+
+  world.kernel->end_processes(id, terminal.pid(), quick_ladder(), world.terminal);
+
+  CHECK(world.terminal_in->await(
+    [](const terminal_said& what) { return what.what == terminal_said::kind::ended; }));
+  CHECK(is_gone(owner));
+}
+
+TEST_CASE("a terminal that nobody tracks any more is ended by its mark", "[net][kernel][I3]") {
+  kernel_world world;
+  test_terminal terminal{world.reaper, interactive_bash(), {mark()}};
+  terminal.type("setsid sleep 1000 & echo a''way=$!\n");
+  const auto away = terminal.await_number("away=");
+  REQUIRE(away);
+
+  SECTION("and somebody waits") {
+    world.kernel->end_processes(id, terminal.pid(), quick_ladder(), world.terminal);
+    const auto ended = world.terminal_in->await();
+    REQUIRE(ended);
+    CHECK(ended->what == terminal_said::kind::ended);
+    CHECK(is_gone(terminal.pid()));
+  }
+  SECTION("and nobody waits") {
+    world.kernel->end_processes(id, terminal.pid(), quick_ladder(), terminal_actor{});
+    CHECK(test::eventually([&] { return is_gone(terminal.pid()) && is_gone(*away); }));
+  }
+}
+
+TEST_CASE("a terminal without processes has ended at once", "[net][kernel]") {
+  kernel_world world;
+
+  world.kernel->end_processes(id, 0x3fffff, kill_ladder{}, world.terminal);
+
+  const auto ended = world.terminal_in->await();
+  REQUIRE(ended);
+  CHECK(ended->what == terminal_said::kind::ended);
+}
+
+TEST_CASE("adopted orphans are waited for when SIGCHLD is handled", "[net][kernel][I3]") {
+  const test::subreaper_scope adopting;
+  const test::resource_check resources;
+  {
+    net::kernel::kernel_watch_settings settings;
+    settings.signals = net::kernel::child_signals::handled;
+    kernel_world world{settings, os::reap_mode::all};
+    test_terminal terminal{world.reaper,
+      {"sh", "-c", "(sleep 0.01; exit 3) & (setsid sleep 0.02 &) ; exit 0"}, {mark()}};
+
+    world.track(id, terminal.pid());
+
+    const auto said = world.terminal_in->await();
+    REQUIRE(said);
+    CHECK(said->status.code == caf::optional<int>{0});
+    CHECK(test::eventually([] { return test::resource_snapshot::take().children.empty(); }));
+    world.kernel->untrack(id);
+  }
+  CHECK(resources.difference() == "");
+}
+
+TEST_CASE("what is stopped in the middle of everything leaves nothing", "[net][kernel][I3]") {
+  const test::resource_check resources;
+  {
+    kernel_world world;
+    test_terminal terminal{world.reaper, listening(), {mark()}};
+    const auto port = terminal.await_number("port=");
+    REQUIRE(port);
+    world.track(id, terminal.pid());
+    const auto facts = world.await_port(static_cast<uint16_t>(*port));
+    REQUIRE(facts);
+    world.watch(ref, *facts);
+    world.kernel->end_processes(id, terminal.pid(), kill_ladder{}, world.terminal);
+    world.kernel->scan(id);
+
+    world.kernel->stop();
+
+    world.kernel->confirm(ref);
+    world.kernel->untrack(id);
+  }
+  CHECK(resources.difference() == "");
+}
+
+TEST_CASE("what the kernel did not tell in time is found by looking", "[net][kernel]") {
+  kernel_world world;
+  test_terminal terminal{world.reaper,
+    listening("sys.stdin.readline()\n"
+              "more = [socket.create_server(('127.0.0.1', 0)) for _ in range(400)]\n"
+              "for _ in range(5):\n"
+              "    for m in more: m.close()\n"
+              "    more = [socket.create_server(('127.0.0.1', 0)) for _ in range(400)]\n"
+              "s.close()\n"
+              "for m in more: m.close()\n"
+              "signal.pause()"),
+    {mark()}};
+  world.track(id, terminal.pid());
+  const auto port = terminal.await_number("port=");
+  REQUIRE(port);
+  const auto facts = world.await_port(static_cast<uint16_t>(*port));
+  REQUIRE(facts);
+  world.watch(ref, *facts);
+
+  terminal.type("\n");
+
+  const auto said = world.server_in->await();
+  REQUIRE(said);
+  CHECK(said->what == server_said::kind::gone);
+  CHECK(
+    world.detector_in->await([](const std::vector<listener_fact>& now) { return now.empty(); }));
+}

@@ -1,0 +1,449 @@
+#include "previewd/net/socketio/previewd_app.hpp"
+
+#include <caf/actor_cast.hpp>
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <caf/event_based_actor.hpp>
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
+#include <catch2/catch.hpp>
+#include <deque>
+#include <future>
+#include <nlohmann/json.hpp>
+
+#include "previewd/messages/error.hpp"
+#include "previewd/messages/route.hpp"
+#include "previewd/tests/net/terminal/hub_world.hpp"
+#include "previewd/tests/support/eventually.hpp"
+
+namespace {
+
+using namespace previewd;
+using namespace previewd::net::socketio;
+using nlohmann::json;
+namespace net = previewd::net;
+namespace http = previewd::net::http;
+namespace api = previewd::net::api;
+using previewd::test::hub_world;
+using previewd::test::watched;
+
+/// A request without a connection: its answer is a promise.
+class fake_exchange final : public http::exchange {
+public:
+  fake_exchange(net::io_thread& home, std::string method, std::string query, std::string body)
+      : home_{home}, method_{std::move(method)}, query_{std::move(query)}, body_{std::move(body)} {
+    head_.method = method_;
+    head_.target = query_;
+    head_.path = "/socket.io/";
+    head_.query = query_;
+  }
+  const http::request_head& head() const override { return head_; }
+  net::io_thread& thread() const override { return home_; }
+  const std::string& client_address() const override { return address_; }
+  std::string_view scheme() const override { return "http"; }
+  void read_body(std::size_t, std::function<void(std::string)> done) override { done(body_); }
+  void respond(http::response answer) override {
+    if (!std::exchange(answered_, true)) promise.set_value(std::move(answer));
+  }
+  void start_stream(http::response) override {}
+  bool write(std::shared_ptr<const std::string>, std::size_t) override { return false; }
+  void finish() override {}
+  void on_gone(std::function<void()>) override {}
+  bool gone() const override { return false; }
+  std::optional<http::released_connection> release() override { return std::nullopt; }
+  void move_to(net::io_thread&) override {}
+
+  std::promise<http::response> promise;
+
+private:
+  net::io_thread& home_;
+  std::string method_, query_, body_, address_ = "127.0.0.1";
+  http::request_head head_;
+  bool answered_ = false;
+};
+
+/// What the fake actors were asked, and what they answer.
+struct script {
+  std::vector<std::string> asked;
+  project_snapshot snapshot;
+  std::optional<std::vector<event>> missed;  // nothing: no longer held
+  terminal_info terminal;
+  bool refuse_to_open = false;
+  std::optional<connection_id> connected;
+  unsigned closed = 0;
+};
+
+caf::behavior fake_registry(caf::event_based_actor*, std::shared_ptr<watched<script>> notes) {
+  return {
+    [=](snapshot_atom, const std::string& project) {
+      notes->change([&](script& s) { s.asked.push_back("snapshot " + project); });
+      return notes->now().snapshot;
+    },
+    [=](open_atom, const terminal_request& request) -> caf::result<terminal_info> {
+      notes->change([&](script& s) { s.asked.push_back("open " + request.key.project); });
+      if (notes->now().refuse_to_open)
+        return make_error(errc::limit_reached, "limits.terminals_per_user");
+      return notes->now().terminal;
+    },
+    [=](close_atom, const std::string& id) -> caf::result<terminal_info> {
+      notes->change([&](script& s) { s.asked.push_back("close " + id); });
+      if (id == "unknown")
+        return make_error(errc::terminal_not_found, "No terminal has the id unknown.");
+      return notes->now().terminal;
+    },
+  };
+}
+
+caf::behavior fake_event_bus(caf::event_based_actor*, std::shared_ptr<watched<script>> notes) {
+  return {
+    [=](replay_atom, uint64_t) -> caf::result<std::vector<event>> {
+      const auto missed = notes->now().missed;
+      if (!missed) return make_error(errc::not_found, "no longer held");
+      return *missed;
+    },
+    [=](client_atom, const connection_id& id) {
+      notes->change([&](script& s) { s.connected = id; });
+    },
+  };
+}
+
+caf::behavior
+fake_connection(caf::event_based_actor* self, std::shared_ptr<watched<script>> notes) {
+  return {[=](closed_atom) {
+    notes->change([](script& s) { ++s.closed; });
+    self->quit();
+  }};
+}
+
+struct app_world {
+  app_world() {
+    config.add_message_types<caf::id_block::previewd>();
+    config.set("scheduler.policy", caf::atom("sharing"));
+    config.set("scheduler.max-threads", std::size_t{1});
+    system = std::make_unique<caf::actor_system>(config);
+    registry = system->spawn(fake_registry, notes);
+    bus = system->spawn(fake_event_bus, notes);
+    hub.on(0, [this] {
+      std::vector<net::io_thread*> threads;
+      for (const auto& thread : hub.threads) threads.push_back(thread.get());
+      app = std::make_unique<previewd_app>(*threads[0], threads,
+        previewd_app_parts{*system, caf::actor_cast<registry_actor>(registry),
+          caf::actor_cast<event_bus_actor>(bus), *hub.hub},
+        previewd_app_settings{});
+    });
+  }
+  ~app_world() {
+    std::promise<void> stopped;
+    hub.on(0, [&] { app->stop([&] { stopped.set_value(); }); });
+    stopped.get_future().wait();
+    hub.on(0, [&] { app.reset(); });
+    caf::anon_send_exit(registry, caf::exit_reason::user_shutdown);
+    caf::anon_send_exit(bus, caf::exit_reason::user_shutdown);
+  }
+
+  std::future<http::response>
+  request(std::string method, std::string query, std::string body = {}) {
+    auto exchange = std::make_shared<fake_exchange>(
+      *hub.threads[0], std::move(method), std::move(query), std::move(body));
+    auto answer = exchange->promise.get_future();
+    hub.threads[0]->post([this, exchange] { app->handle(exchange); });
+    return answer;
+  }
+
+  void deliver(uint64_t sequence, const std::string& project, const std::string& terminal = {}) {
+    auto what = std::make_shared<api::encoded_event>();
+    what->name = terminal.empty() ? "previewServerStarted" : "terminalExit";
+    what->project = project;
+    what->terminal_id = terminal;
+    what->sequence = sequence;
+    what->json = json{{"sequence", sequence}}.dump();
+    hub.on(0, [&] { app->deliver(what); });
+  }
+
+  caf::actor_system_config config;
+  std::shared_ptr<watched<script>> notes = std::make_shared<watched<script>>();
+  std::unique_ptr<caf::actor_system> system;
+  caf::actor registry;
+  caf::actor bus;
+  hub_world hub;
+  std::unique_ptr<previewd_app> app;
+};
+
+/// A Socket.IO client on long polling.
+class client {
+public:
+  explicit client(app_world& world) : world_{world} {
+    const http::response open = get(world.request("GET", "EIO=4&transport=polling"));
+    session_ =
+      "EIO=4&transport=polling&sid=" + json::parse(open.body.substr(1))["sid"].get<std::string>();
+    post("40");
+    REQUIRE(next_packet().rfind("40{", 0) == 0);
+  }
+
+  void emit(const std::string& event, const json& argument) {
+    post("42" + json::array({event, argument}).dump());
+  }
+
+  /// The acknowledgement of an event; what comes before it is kept.
+  json ask(const std::string& event, const json& argument) {
+    const std::string id = std::to_string(next_id_++);
+    post("42" + id + json::array({event, argument}).dump());
+    return answer(id);
+  }
+  std::string begin(const std::string& event, const json& argument) {
+    std::string id = std::to_string(next_id_++);
+    post("42" + id + json::array({event, argument}).dump());
+    return id;
+  }
+  json answer(const std::string& id) {
+    for (;;) {
+      const std::string packet = next_packet();
+      if (packet.rfind("43" + id + "[", 0) == 0)
+        return json::parse(packet.substr(2 + id.size()))[0];
+      kept_.push_back(packet);
+    }
+  }
+
+  /// The next event: `[name, payload]`.
+  json next_event() {
+    std::string packet;
+    if (kept_.empty()) {
+      packet = next_packet();
+    } else {
+      packet = kept_.front();
+      kept_.pop_front();
+    }
+    REQUIRE(packet.rfind("42[", 0) == 0);
+    return json::parse(packet.substr(2));
+  }
+
+  /// Output until it has `text` in it.
+  std::string output_with(const std::string& text) {
+    std::string all;
+    while (all.find(text) == std::string::npos) {
+      const json event = next_event();
+      REQUIRE(event[0] == "terminalData");
+      all += event[1]["data"].get<std::string>();
+    }
+    return all;
+  }
+
+  void leave() { post("1"); }
+
+private:
+  http::response get(std::future<http::response> answer) {
+    REQUIRE(answer.wait_for(previewd::test::deadline) == std::future_status::ready);
+    return answer.get();
+  }
+  void post(const std::string& body) {
+    REQUIRE(get(world_.request("POST", session_, body)).status == 200);
+  }
+  std::string next_packet() {
+    while (packets_.empty()) {
+      const http::response answer = get(world_.request("GET", session_));
+      REQUIRE(answer.status == 200);
+      std::string_view rest = answer.body;
+      for (;;) {
+        const std::size_t end = std::min(rest.find('\x1e'), rest.size());
+        packets_.emplace_back(rest.substr(0, end));
+        if (end == rest.size()) break;
+        rest.remove_prefix(end + 1);
+      }
+    }
+    std::string packet = packets_.front();
+    packets_.pop_front();
+    return packet;
+  }
+
+  app_world& world_;
+  std::string session_;
+  std::deque<std::string> packets_;
+  std::deque<std::string> kept_;
+  uint64_t next_id_ = 1;
+};
+
+std::string code_of(const json& answer) {
+  return answer["ok"] == false ? answer["error"]["code"].get<std::string>() : "ok";
+}
+
+}  // namespace
+
+TEST_CASE(
+  "who joins a project gets a snapshot and the events after it, without gap", "[net][socketio]") {
+  app_world world;
+  world.notes->change([](script& s) { s.snapshot.sequence = 10; });
+  client who{world};
+  client stranger{world};
+
+  const json answer = who.ask("joinProject", {{"projectId", "shop"}, {"userId", "ann"}});
+  world.deliver(9, "shop");
+  world.deliver(10, "shop");
+  world.deliver(11, "other");
+  world.deliver(12, "shop");
+
+  CHECK(answer["ok"] == true);
+  CHECK(answer["sequence"] == 10);
+  CHECK(answer["servers"].is_array());
+  CHECK(answer["terminals"].is_array());
+  CHECK(who.next_event() == json::array({"previewServerStarted", {{"sequence", 12}}}));
+  CHECK(stranger.ask("leaveProject", "shop")["ok"] == true);
+}
+
+TEST_CASE("a bare string joins, and who leaves hears nothing more", "[net][socketio]") {
+  app_world world;
+  client who{world};
+  REQUIRE(who.ask("joinProject", "shop")["ok"] == true);
+  world.deliver(1, "shop");
+  REQUIRE(who.next_event()[1]["sequence"] == 1);
+
+  CHECK(who.ask("leaveProject", {{"projectId", "shop"}})["ok"] == true);
+  world.deliver(2, "shop");
+  REQUIRE(who.ask("joinProject", "shop")["ok"] == true);
+  world.deliver(3, "shop");
+
+  CHECK(who.next_event()[1]["sequence"] == 3);
+}
+
+TEST_CASE("after a sequence the missed events come instead of a snapshot", "[net][socketio]") {
+  app_world world;
+  event missed;
+  missed.sequence = 8;
+  missed.kind = event_kind::terminal_exit;
+  missed.key = {"shop", "ann"};
+  missed.terminal = terminal_info{};
+  event foreign = missed;
+  foreign.sequence = 9;
+  foreign.key.project = "other";
+  world.notes->change([&](script& s) {
+    s.snapshot.sequence = 9;
+    s.missed = std::vector<event>{missed, foreign};
+  });
+  client who{world};
+
+  const json answer = who.ask("joinProject", {{"projectId", "shop"}, {"after", 7}});
+  world.deliver(9, "shop");
+  world.deliver(10, "shop");
+
+  CHECK(answer["replayed"] == 1);
+  CHECK(answer["sequence"] == 9);
+  CHECK_FALSE(answer.contains("servers"));
+  CHECK(who.next_event()[1]["sequence"] == 8);
+  CHECK(who.next_event()[1]["sequence"] == 10);
+
+  world.notes->change([](script& s) { s.missed.reset(); });
+  CHECK(who.ask("joinProject", {{"projectId", "shop"}, {"after", 1}}).contains("servers"));
+  CHECK(who.ask("joinProject", {{"projectId", "shop"}, {"after", 99}}).contains("servers"));
+}
+
+TEST_CASE("what is wrong with an event is said by field, and nobody is asked", "[net][socketio]") {
+  app_world world;
+  client who{world};
+  struct row {
+    const char* event;
+    json argument;
+    const char* code;
+    const char* field;
+  };
+  const auto [event, argument, code, field] = GENERATE_REF(values<row>({
+    {"joinProject", json::object(), "invalid_field", "projectId"},
+    {"joinProject", 7, "invalid_field", "object"},
+    {"joinProject", {{"projectId", 7}}, "invalid_field", "projectId"},
+    {"joinProject", {{"projectId", "a/b"}}, "invalid_name", "projectId"},
+    {"joinProject", {{"projectId", "p"}, {"userId", 1}}, "invalid_field", "userId"},
+    {"joinProject", {{"projectId", "p"}, {"after", "1"}}, "invalid_field", "after"},
+    {"createTerminal", {{"projectId", "p"}}, "invalid_field", "userId"},
+    {"createTerminal", {{"projectId", "p"}, {"userId", "u"}, {"cols", 0}}, "invalid_field", "cols"},
+    {"createTerminal", {{"projectId", "p"}, {"userId", "u"}, {"rows", 1001}}, "invalid_field",
+      "rows"},
+    {"createTerminal", {{"projectId", "p"}, {"userId", "u"}, {"command", "sh"}}, "invalid_field",
+      "command"},
+    {"createTerminal", {{"projectId", "p"}, {"userId", "u"}, {"env", {{"A", 1}}}}, "invalid_field",
+      "env"},
+    {"attachTerminal", {{"terminalId", "unknown"}}, "terminal_not_found", "unknown"},
+    {"terminalInput", {{"terminalId", "t"}}, "invalid_field", "data"},
+    {"terminalInput", {{"terminalId", "t"}, {"data", 1}}, "invalid_field", "data"},
+    {"terminalInput", {{"terminalId", "t"}, {"data", "x"}}, "terminal_not_found", "t"},
+    {"resizeTerminal", {{"terminalId", "t"}, {"cols", 80}}, "invalid_field", "rows"},
+    {"terminalAck", {{"terminalId", "t"}, {"sequence", 1}}, "terminal_not_found", "t"},
+    {"terminalAck", {{"terminalId", "t"}, {"sequence", -1}}, "invalid_field", "sequence"},
+    {"closeTerminal", "unknown", "terminal_not_found", "unknown"},
+    {"noSuchEvent", nullptr, "not_found", "event"},
+  }));
+  INFO(event << ' ' << argument.dump());
+
+  const json answer = who.ask(event, argument);
+
+  CHECK(code_of(answer) == code);
+  CHECK(answer["error"]["detail"].get<std::string>().find(field) != std::string::npos);
+}
+
+TEST_CASE("the actor of a connection is told when it closes, and can close it", "[net][socketio]") {
+  app_world world;
+  client who{world};
+  REQUIRE(world.notes->becomes([](const script& s) { return s.connected.has_value(); }));
+  const connection_id id = *world.notes->now().connected;
+  CHECK(id.number >= first_client_number);
+  const auto adopt = [&] {
+    const caf::actor actor = world.system->spawn(fake_connection, world.notes);
+    world.hub.on(
+      0, [&] { world.app->adopt(id.number, caf::actor_cast<ws_connection_actor>(actor)); });
+  };
+
+  adopt();
+  world.hub.on(0, [&] { world.app->close_connection(id.number); });
+  CHECK(world.notes->becomes([](const script& s) { return s.closed == 1; }));
+  adopt();  // too late: told at once
+  CHECK(world.notes->becomes([](const script& s) { return s.closed == 2; }));
+}
+
+TEST_CASE("a terminal's life over Socket.IO: open, type, resize, output, exit",
+  "[net][socketio][terminal]") {
+  app_world world;
+  test::test_terminal terminal = world.hub.open(std::vector<std::string>{
+    "/bin/sh", "-c", "stty size; read line; echo \"got:$line:€\"; read end"});
+  world.notes->change([&](script& s) {
+    s.terminal.id = terminal.id;
+    s.terminal.key = {"shop", "ann"};
+  });
+  client who{world};
+
+  const json created =
+    who.ask("createTerminal", {{"projectId", "shop"}, {"userId", "ann"}, {"unknown", true}});
+  CHECK(created["ok"] == true);
+  CHECK(created["terminalId"] == terminal.id);
+  CHECK(created["terminal"]["id"] == terminal.id);
+  who.output_with("24 80");
+  CHECK(who.ask("resizeTerminal",
+          {{"terminalId", terminal.id}, {"cols", 100}, {"rows", 40}})["ok"] == true);
+  CHECK(who.ask("terminalInput", {{"terminalId", terminal.id}, {"data", "abc\r"}})["ok"] == true);
+  who.output_with("got:abc:€");
+  CHECK(who.ask("terminalAck", {{"terminalId", terminal.id}, {"sequence", 1}})["ok"] == true);
+
+  client late{world};
+  const json attached = late.ask("attachTerminal", {{"terminalId", terminal.id}});
+  CHECK(attached["ok"] == true);
+  CHECK(attached["lost"] == 0);
+  CHECK(attached["sequence"] > 0);
+  late.output_with("got:abc:€");
+  CHECK(late.ask("detachTerminal", {{"terminalId", terminal.id}})["ok"] == true);
+
+  // The exit comes behind the rest of the output, once.
+  world.deliver(5, "shop", terminal.id);
+  world.hub.end(terminal);
+  json last = who.next_event();
+  while (last[0] == "terminalData") last = who.next_event();
+  CHECK(last == json::array({"terminalExit", {{"sequence", 5}}}));
+  world.deliver(6, "shop");
+  CHECK(who.next_event()[1]["sequence"] == 6);
+  CHECK(who.ask("closeTerminal", {{"terminalId", terminal.id}})["ok"] == true);
+}
+
+TEST_CASE("a terminal that cannot be opened says why", "[net][socketio]") {
+  app_world world;
+  world.notes->change([](script& s) { s.refuse_to_open = true; });
+  client who{world};
+
+  const json answer = who.ask("createTerminal", {{"projectId", "shop"}, {"userId", "ann"}});
+
+  CHECK(code_of(answer) == "limit_reached");
+}

@@ -1,0 +1,326 @@
+#include "previewd/service/settings.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "previewd/service/settings_load.hpp"
+#include "previewd/service/settings_table.hpp"
+
+namespace {
+
+using namespace previewd;
+using namespace std::chrono_literals;
+
+using outcome = std::variant<settings, early_exit>;
+
+/// A folder that goes with the test.
+class temporary_folder {
+public:
+  temporary_folder() {
+    std::string path = "/tmp/previewd-settings-XXXXXX";
+    path_ = mkdtemp(path.data());
+  }
+  ~temporary_folder() {
+    for (const std::string& file : files_) unlink(file.c_str());
+    rmdir((path_ + "/previewd").c_str());
+    rmdir(path_.c_str());
+  }
+  temporary_folder(const temporary_folder&) = delete;
+  temporary_folder& operator=(const temporary_folder&) = delete;
+
+  std::string write(const std::string& name, const std::string& content) {
+    if (name.find('/') != std::string::npos) mkdir((path_ + "/previewd").c_str(), 0700);
+    files_.push_back(path_ + '/' + name);
+    std::ofstream{files_.back()} << content;
+    return files_.back();
+  }
+  const std::string& path() const { return path_; }
+
+private:
+  std::string path_;
+  std::vector<std::string> files_;
+};
+
+outcome load(std::vector<std::string> arguments, std::vector<std::string> environment = {}) {
+  arguments.insert(arguments.begin(), "previewd");
+  // The machine's own settings file must not decide a test.
+  if (arguments.size() == 1 || arguments[1] != "--config")
+    environment.push_back("XDG_CONFIG_HOME=/nonexistent");
+  std::vector<const char*> argument_pointers, environment_pointers;
+  for (const std::string& one : arguments) argument_pointers.push_back(one.c_str());
+  for (const std::string& one : environment) environment_pointers.push_back(one.c_str());
+  argument_pointers.push_back(nullptr);
+  environment_pointers.push_back(nullptr);
+  return load_settings(
+    static_cast<int>(arguments.size()), argument_pointers.data(), environment_pointers.data());
+}
+
+settings loaded(const outcome& result) {
+  if (const auto* stopped = std::get_if<early_exit>(&result))
+    FAIL("stopped: " << stopped->err << stopped->out);
+  return std::get<settings>(result);
+}
+
+early_exit stopped(const outcome& result) {
+  if (std::holds_alternative<settings>(result)) FAIL("was loaded");
+  return std::get<early_exit>(result);
+}
+
+}  // namespace
+
+TEST_CASE("without anything said the defaults of the contract hold", "[service][settings]") {
+  const settings s = loaded(load({}));
+
+  CHECK(to_string(s.listen.at(0)) == "127.0.0.1:4000");
+  CHECK(s.preview.domain == "preview.localhost");
+  CHECK(s.health.interval == 5s);
+  CHECK(s.health.timeout == 1s);
+  CHECK(s.health.failures == 1);
+  CHECK(s.detection.timeout == 30s);
+  CHECK(s.proxy.hold == 2s);
+  CHECK(s.proxy.hold_bytes == 65536);
+  CHECK(s.proxy.connect_timeout == 2s);
+  CHECK(s.proxy.upgrade_timeout == 10s);
+  CHECK(s.proxy.response_timeout == 60s);
+  CHECK(s.terminal.shell == "/bin/bash");
+  CHECK(s.terminal.detached == 1h);
+  CHECK(s.terminal.on_exit == exit_policy::kill);
+  CHECK(s.terminal.scrollback == 256 * 1024);
+  CHECK(s.limits.header_bytes == 32 * 1024);
+  CHECK(s.limits.header_timeout == 15s);
+  CHECK(s.limits.terminals_per_user == 16);
+  CHECK(s.limits.client_buffer == 1024 * 1024);
+  CHECK(s.limits.event_ring == 4096);
+  CHECK(s.auth.mode == auth_mode::none);
+  CHECK(s.shutdown.timeout == 10s);
+}
+
+TEST_CASE("a flag wins over the environment, and that over the file", "[service][settings]") {
+  temporary_folder folder;
+  const auto file = folder.write("config.toml",
+    "listen = \"127.0.0.1:1\"\n[health]\ninterval = \"7s\"\ntimeout = \"2s\"\nfailures = 4\n"
+    "[public]\nhosts = [\"IDE.example.com\", \"ide2.example.com\"]\n");
+
+  const settings s = loaded(load({"--config", file, "--listen", "[::1]:0", "--listen",
+                                   "unix:/run/p.sock", "--health.interval=9s"},
+    {"PREVIEWD_HEALTH_INTERVAL=8s", "PREVIEWD_HEALTH_TIMEOUT=250ms",
+      "PREVIEWD_AUTH_ORIGINS=http://A:80,https://b:1"}));
+
+  REQUIRE(s.listen.size() == 2);
+  CHECK(to_string(s.listen[0]) == "[::1]:0");
+  CHECK(to_string(s.listen[1]) == "unix:/run/p.sock");
+  CHECK(s.health.interval == 9s);
+  CHECK(s.health.timeout == 250ms);
+  CHECK(s.health.failures == 4);
+  CHECK(s.public_names.hosts == std::vector<std::string>{"ide.example.com", "ide2.example.com"});
+  CHECK(s.auth.origins == std::vector<std::string>{"http://a", "https://b:1"});
+}
+
+TEST_CASE("the settings file is found in the user's folder", "[service][settings]") {
+  temporary_folder folder;
+  folder.write("previewd/config.toml", "[log]\nlevel = \"debug\"\nformat = \"json\"\n");
+
+  const settings s = loaded(load({}, {"XDG_CONFIG_HOME=" + folder.path()}));
+
+  CHECK(s.log.threshold == log::level::debug);
+  CHECK(s.log.format == log::format::json);
+}
+
+TEST_CASE(
+  "a wrong value stops the start with its name, reason and range", "[service][settings][I7]") {
+  struct row {
+    const char* flag;
+    const char* value;
+    const char* sentence;
+  };
+  const auto r = GENERATE(values<row>({
+    {"--health.interval", "5",
+      "health.interval: \"5\" has no unit; write for example 5s (allowed: 500ms to 1h)"},
+    {"--health.interval", "499ms",
+      "health.interval: \"499ms\" is too small (allowed: 500ms to 1h)"},
+    {"--health.interval", "2h", "health.interval: \"2h\" is too large (allowed: 500ms to 1h)"},
+    {"--health.interval", "five", "health.interval: \"five\" is not a whole number with a unit"},
+    {"--health.interval", "1.5s",
+      "health.interval: \"1.5s\" has a unit that is not known (ms, s, m, h, d)"},
+    {"--health.interval", "99999999999999999999s",
+      "health.interval: \"99999999999999999999s\" is not"},
+    {"--health.interval", "18446744073709551615d", "is too large (allowed: 500ms to 1h)"},
+    {"--health.interval", "", "--health.interval needs a value"},
+    {"--health.failures", "101", "health.failures: \"101\" is too large (allowed: 0 to 100)"},
+    {"--health.failures", "-1", "health.failures: \"-1\" is not a whole number"},
+    {"--proxy.hold_bytes", "1MB",
+      "proxy.hold_bytes: \"1MB\" has a unit that is not known (B, KiB, MiB, GiB)"},
+    {"--proxy.hold_bytes", "17MiB",
+      "proxy.hold_bytes: \"17MiB\" is too large (allowed: 0 to 16MiB)"},
+    {"--listen", "localhost:4000",
+      "listen: \"localhost:4000\" is not a numeric address with a port"},
+    {"--listen", "127.0.0.1", "listen: \"127.0.0.1\" is not a numeric address with a port"},
+    {"--listen", "127.0.0.1:65536",
+      "listen: \"127.0.0.1:65536\" is not a numeric address with a port"},
+    {"--listen", "::1:4000", "listen: \"::1:4000\" is not a numeric address with a port"},
+    {"--listen", "unix:relative", "listen: \"unix:relative\" does not name an absolute path"},
+    {"--listen", "0.0.0.0:4000", "auth.mode"},
+    {"--listen", "[::]:4000", "auth.mode"},
+    {"--listen", "192.168.1.5:4000", "auth.mode"},
+    {"--auth.mode", "token", "auth.mode: \"token\" is not one of its values (allowed: none)"},
+    {"--auth.origins", "ide.example.com", "auth.origins: \"ide.example.com\" is not an origin"},
+    {"--auth.origins", "https://ide.example.com/", "is not an origin"},
+    {"--auth.origins", "null", "is not an origin"},
+    {"--public.hosts", "a b", "public.hosts: \"a b\" is not a host name"},
+    {"--preview.domain", "-x.localhost", "preview.domain: \"-x.localhost\" is not a DNS name"},
+    {"--preview.frame_ancestors", "a; script-src *",
+      "preview.frame_ancestors: \"a; script-src *\" is not a source"},
+    {"--terminal.shell", "bash", "terminal.shell: \"bash\" is not an absolute path"},
+    {"--terminal.shell", "/nonexistent",
+      "terminal.shell: \"/nonexistent\" cannot be executed (No such file"},
+    {"--terminal.on_exit", "Kill",
+      "terminal.on_exit: \"Kill\" is not one of its values (allowed: kill, keep)"},
+    {"--log.level", "\x1b[2J", "log.level: \"?[2J\" is not one of its values"},
+  }));
+  INFO(r.flag << '=' << r.value);
+
+  const early_exit e = stopped(load({std::string{r.flag} + '=' + r.value}));
+
+  CHECK(e.code == 2);
+  CHECK(e.out.empty());
+  CHECK_THAT(e.err, Catch::Contains(r.sentence));
+  CHECK(e.err.back() == '\n');
+}
+
+TEST_CASE(
+  "an unknown name stops the start and is named with what was meant", "[service][settings][I7]") {
+  CHECK_THAT(stopped(load({"--helth.interval", "5s"})).err,
+    Catch::Contains("--helth.interval is not a flag; did you mean --health.interval?"));
+  CHECK_THAT(
+    stopped(load({"--nothing.like.it=1"})).err, Catch::Contains("--nothing.like.it is not a flag"));
+  CHECK_THAT(stopped(load({"start"})).err, Catch::Contains("\"start\" is not a command"));
+  CHECK_THAT(stopped(load({"--health.interval"})).err, Catch::Contains("--health.interval"));
+  CHECK_THAT(stopped(load({}, {"PREVIEWD_HEALTH_INTERVALL=5s"})).err,
+    Catch::Contains(
+      "PREVIEWD_HEALTH_INTERVALL is not a setting; did you mean PREVIEWD_HEALTH_INTERVAL?"));
+  CHECK(stopped(load({"--helth.interval", "5s"})).code == 2);
+}
+
+TEST_CASE(
+  "what previewd sets in its terminals is no setting and is not handed on", "[service][settings]") {
+  const settings s =
+    loaded(load({}, {"PREVIEWD_BASE=/preview/p/u/", "PREVIEWD_ORIGIN=x", "PREVIEWD_PROJECT=p",
+                      "PREVIEWD_USER=u", "PREVIEWD_TERMINAL=t", "PREVIEWD_LOG_LEVEL=warn",
+                      "HOME=/home/ann", "SHELL=/bin/sh", "LANG=C.UTF-8"}));
+
+  CHECK(s.log.threshold == log::level::warn);
+  CHECK(s.inherited.home == "/home/ann");
+  CHECK(s.terminal.shell == "/bin/sh");
+  CHECK(s.inherited.environment.size() == 4);
+  for (const std::string& entry : s.inherited.environment) CHECK(entry.rfind("PREVIEWD_", 0) != 0);
+}
+
+TEST_CASE(
+  "a shell that no terminal could use is not taken from the environment", "[service][settings]") {
+  CHECK(loaded(load({}, {"SHELL=/usr/sbin/nologin"})).terminal.shell == "/bin/bash");
+  CHECK(loaded(load({}, {"SHELL=/nonexistent"})).terminal.shell == "/bin/bash");
+  CHECK(loaded(load({"--terminal.shell", "/bin/sh"}, {"SHELL=/nonexistent"})).terminal.shell ==
+        "/bin/sh");
+}
+
+TEST_CASE("a settings file that cannot be read or understood is named, with the line",
+  "[service][settings][I7]") {
+  temporary_folder folder;
+  auto error_of = [&](const std::string& content) {
+    return stopped(load({"--config", folder.write("config.toml", content)})).err;
+  };
+
+  CHECK_THAT(stopped(load({"--config", "/nonexistent/config.toml"})).err,
+    Catch::Contains("cannot read the settings file /nonexistent/config.toml: No such file"));
+  CHECK_THAT(
+    stopped(load({"--config", "/tmp"})).err, Catch::Contains("cannot read the settings file /tmp"));
+  CHECK_THAT(error_of("[health\n"), Catch::Contains("is not TOML (line 1)"));
+  CHECK_THAT(error_of("\n[helth]\ninterval = \"5s\"\n"),
+    Catch::Contains("helth.interval is not a setting; did you mean health.interval?") &&
+      Catch::Contains("line 3"));
+  CHECK_THAT(
+    error_of("[health]\ninterval = 5\n"), Catch::Contains("health.interval: \"5\" has no unit"));
+  CHECK_THAT(
+    error_of("[health]\ninterval = true\n"), Catch::Contains("health.interval: must be a string"));
+  CHECK_THAT(error_of("[health]\ninterval = [\"5s\"]\n"),
+    Catch::Contains("health.interval: must be a string"));
+  CHECK_THAT(error_of("listen = []\n"), Catch::Contains("listen: names no address"));
+  CHECK_THAT(
+    error_of("listen = [4000.5]\n"), Catch::Contains("listen: must be an array of strings"));
+  CHECK_THAT(error_of("health = 3\n"), Catch::Contains("health is not a setting"));
+  CHECK_THAT(error_of("[listen]\na = 1\n"), Catch::Contains("listen: must be"));
+}
+
+TEST_CASE("an empty settings file changes nothing", "[service][settings]") {
+  temporary_folder folder;
+
+  CHECK(loaded(load({"--config", folder.write("config.toml", "")})).health.interval == 5s);
+}
+
+TEST_CASE("nobody who may frame a preview is not the same as nothing said", "[service][settings]") {
+  CHECK(loaded(load({})).preview.frame_ancestors == std::nullopt);
+  CHECK(loaded(load({}, {"PREVIEWD_PREVIEW_FRAME_ANCESTORS="})).preview.frame_ancestors ==
+        std::vector<std::string>{});
+  CHECK(loaded(load({"--preview.frame_ancestors", "'self'", "--preview.frame_ancestors",
+                 "https://*.example.com"}))
+          .preview.frame_ancestors == std::vector<std::string>{"'self'", "https://*.example.com"});
+}
+
+TEST_CASE("zero needs no unit where it means never", "[service][settings]") {
+  const settings s = loaded(load({"serve", "--proxy.hold", "0", "--proxy.response_timeout=0s"}));
+
+  CHECK(s.proxy.hold == 0s);
+  CHECK(s.proxy.response_timeout == 0s);
+}
+
+TEST_CASE("check-config says each setting and where it came from", "[service][settings]") {
+  const early_exit e = stopped(
+    load({"check-config", "--health.interval", "1m"}, {"PREVIEWD_TERMINAL_SCROLLBACK=1MiB"}));
+
+  CHECK(e.code == 0);
+  CHECK(e.err.empty());
+  CHECK_THAT(e.out, Catch::Contains("health.interval = 1m  # --health.interval\n"));
+  CHECK_THAT(
+    e.out, Catch::Contains("terminal.scrollback = 1MiB  # PREVIEWD_TERMINAL_SCROLLBACK\n"));
+  CHECK_THAT(e.out, Catch::Contains("proxy.hold = 2s  # default\n"));
+  CHECK(stopped(load({"check-config", "--proxy.hold", "2"})).code == 2);
+}
+
+TEST_CASE("help and version go to stdout, whatever else is said", "[service][settings]") {
+  const early_exit help = stopped(load({"--help"}));
+  const early_exit version = stopped(load({"--version"}));
+  settings defaults;
+
+  CHECK(help.code == 0);
+  for (const setting& one : setting_table(defaults))
+    CHECK_THAT(help.out, Catch::Contains("--" + one.name));
+  CHECK(version.code == 0);
+  CHECK(version.out.rfind("previewd ", 0) == 0);
+}
+
+TEST_CASE("what a setting shows can be written as its value", "[service][settings]") {
+  settings s;
+  for (const setting& one : setting_table(s)) {
+    INFO(one.name);
+    const auto shown = one.show();
+    CHECK(one.set(shown) == std::nullopt);
+    CHECK(one.show() == shown);
+  }
+}
+
+TEST_CASE("docs/settings.md is what the table of settings says", "[service][settings]") {
+  std::ifstream file{PREVIEWD_SETTINGS_PAGE};
+  std::ostringstream page;
+  page << file.rdbuf();
+
+  INFO("cmake --build build/dev --target settings_docs");
+  CHECK(page.str() == settings_reference());
+}

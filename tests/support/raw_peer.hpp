@@ -1,0 +1,189 @@
+#pragma once
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "previewd/tests/support/eventually.hpp"
+
+namespace previewd::test {
+
+/// One end of a TCP connection that sends exactly the bytes it is told, and stops where it is told. Every wait ends at the tests'
+/// deadline. For one thread at a time.
+class raw_peer {
+ public:
+  raw_peer() = default;
+  explicit raw_peer(int descriptor) : descriptor_{descriptor} {}
+  ~raw_peer() { close(); }
+  raw_peer(raw_peer&& other) noexcept
+      : descriptor_{std::exchange(other.descriptor_, -1)}, read_{std::move(other.read_)}, ended_{other.ended_} {}
+  raw_peer& operator=(raw_peer&& other) noexcept {
+    if (this != &other) {
+      close();
+      descriptor_ = std::exchange(other.descriptor_, -1);
+      read_ = std::move(other.read_);
+      ended_ = other.ended_;
+    }
+    return *this;
+  }
+
+  static raw_peer connect(uint16_t port) {
+    raw_peer peer{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    if (::connect(peer.descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) peer.close();
+    const int on = 1;
+    if (peer.open()) ::setsockopt(peer.descriptor_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return peer;
+  }
+
+  bool open() const { return descriptor_ >= 0; }
+
+  /// Sends all. False: the other side does not take it any more.
+  bool send(std::string_view bytes) {
+    while (!bytes.empty()) {
+      if (!ready(POLLOUT)) return false;
+      const ssize_t n = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (n < 0 && errno == EAGAIN) continue;
+      if (n <= 0) return false;
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return true;
+  }
+
+  /// Everything up to and including `end`. What comes after it is kept for the next call. Less: the other side has ended, or the
+  /// deadline has passed.
+  std::string read_until(std::string_view end) {
+    while (read_.find(end) == std::string::npos && receive()) {
+    }
+    const std::size_t at = read_.find(end);
+    return take(at == std::string::npos ? read_.size() : at + end.size());
+  }
+  std::string read_head() { return read_until("\r\n\r\n"); }
+
+  /// Exactly so many bytes, or less as above.
+  std::string read_exactly(std::size_t count) {
+    while (read_.size() < count && receive()) {
+    }
+    return take(std::min(count, read_.size()));
+  }
+
+  /// Everything until the other side ends.
+  std::string read_to_end() {
+    while (receive()) {
+    }
+    return take(read_.size());
+  }
+
+  /// Waits for the other side's end (a FIN or a reset), whatever it sends before.
+  bool wait_for_end() {
+    read_to_end();
+    return ended_;
+  }
+
+  /// Whether bytes, or the end, are there right now.
+  bool has_something() {
+    pollfd p{descriptor_, POLLIN, 0};
+    return !read_.empty() || ::poll(&p, 1, 0) > 0;
+  }
+
+  /// No more bytes from this side (a FIN); it still reads.
+  void shutdown() { ::shutdown(descriptor_, SHUT_WR); }
+
+  /// Ends with a reset.
+  void reset() {
+    const linger now{1, 0};
+    ::setsockopt(descriptor_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close();
+  }
+
+  void close() {
+    if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+  }
+
+ private:
+  bool ready(short events) {
+    pollfd p{descriptor_, events, 0};
+    return descriptor_ >= 0 && ::poll(&p, 1, static_cast<int>(std::chrono::milliseconds{deadline}.count())) > 0;
+  }
+
+  bool receive() {
+    if (ended_ || !ready(POLLIN)) return false;
+    char bytes[65536];
+    const ssize_t n = ::recv(descriptor_, bytes, sizeof bytes, 0);
+    if (n <= 0) {
+      ended_ = true;
+      return false;
+    }
+    read_.append(bytes, static_cast<std::size_t>(n));
+    return true;
+  }
+
+  std::string take(std::size_t count) {
+    std::string result = read_.substr(0, count);
+    read_.erase(0, count);
+    return result;
+  }
+
+  int descriptor_ = -1;
+  std::string read_;
+  bool ended_ = false;
+};
+
+/// A dev server that does only what the test says.
+class raw_server {
+ public:
+  raw_server() {
+    descriptor_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    if (::bind(descriptor_, reinterpret_cast<const sockaddr*>(&address), length) == 0 && ::listen(descriptor_, 128) == 0 &&
+        ::getsockname(descriptor_, reinterpret_cast<sockaddr*>(&address), &length) == 0)
+      port_ = ntohs(address.sin_port);
+  }
+  ~raw_server() { stop(); }
+  raw_server(const raw_server&) = delete;
+  raw_server& operator=(const raw_server&) = delete;
+
+  uint16_t port() const { return port_; }
+
+  /// The next connection; not open when none has come by the deadline.
+  raw_peer accept() {
+    pollfd p{descriptor_, POLLIN, 0};
+    if (::poll(&p, 1, static_cast<int>(std::chrono::milliseconds{deadline}.count())) <= 0) return {};
+    return raw_peer{::accept4(descriptor_, nullptr, nullptr, SOCK_CLOEXEC)};
+  }
+
+  /// Whether a connection waits to be accepted right now.
+  bool has_connection() const {
+    pollfd p{descriptor_, POLLIN, 0};
+    return ::poll(&p, 1, 0) > 0;
+  }
+
+  /// From now on connections are refused.
+  void stop() {
+    if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+  }
+
+ private:
+  int descriptor_ = -1;
+  uint16_t port_ = 0;
+};
+
+}  // namespace previewd::test

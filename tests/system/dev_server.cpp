@@ -1,0 +1,145 @@
+// A dev server that does what the real ones do, on order, for the system tests: pages, WebSockets, restarts, and bad ends.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+volatile std::sig_atomic_t wanted = 0;
+
+void note(int signal) { wanted = signal; }
+
+int listen_on(int port, bool v6) {
+  const int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  sockaddr_in6 six{};
+  six.sin6_family = AF_INET6;
+  six.sin6_addr = in6addr_loopback;
+  six.sin6_port = htons(static_cast<uint16_t>(port));
+  sockaddr_in four{};
+  four.sin_family = AF_INET;
+  four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  four.sin_port = six.sin6_port;
+  const auto* address = v6 ? reinterpret_cast<const sockaddr*>(&six) : reinterpret_cast<const sockaddr*>(&four);
+  if (bind(fd, address, v6 ? sizeof six : sizeof four) != 0 || listen(fd, 512) != 0) {
+    std::perror("dev_server");
+    std::exit(1);
+  }
+  return fd;
+}
+
+int port_of(int fd) {
+  sockaddr_in6 bound{};
+  socklen_t size = sizeof bound;
+  getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size);
+  return ntohs(bound.sin6_port);
+}
+
+struct client {
+  int fd;
+  std::string read;
+  bool websocket = false;
+};
+
+void send_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+    if (n <= 0) return;
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+}  // namespace
+
+// dev_server PORT [v6] [mute] [child] [prefork] [stubborn]
+//   mute: accepts and never answers    child: a child process holds the socket, this one only waits
+//   prefork: two processes hold it and serve    stubborn: ignores SIGHUP, SIGINT and SIGTERM
+// SIGUSR1 closes the listening socket for good, SIGUSR2 replaces it by a new one on the same port.
+int main(int argc, char** argv) {
+  bool v6 = false, mute = false, child = false, prefork = false, stubborn = false;
+  for (int i = 2; i < argc; ++i) {
+    const std::string_view word{argv[i]};
+    v6 |= word == "v6";
+    mute |= word == "mute";
+    child |= word == "child";
+    prefork |= word == "prefork";
+    stubborn |= word == "stubborn";
+  }
+  if (stubborn)
+    for (const int signal : {SIGHUP, SIGINT, SIGTERM}) std::signal(signal, SIG_IGN);
+  struct sigaction action {};
+  action.sa_handler = note;
+  sigaction(SIGUSR1, &action, nullptr);
+  sigaction(SIGUSR2, &action, nullptr);
+  if (child && fork() != 0) {
+    for (;;) pause();
+  }
+  int listener = listen_on(argc > 1 ? std::atoi(argv[1]) : 0, v6);
+  const int port = port_of(listener);
+  if (prefork) fork();
+  std::printf("\n  Local: http://localhost:%d/ pid %d\n", port, static_cast<int>(getpid()));
+  std::fflush(stdout);
+
+  std::vector<client> clients;
+  for (;;) {
+    const int signal = wanted;
+    wanted = 0;
+    if (signal == SIGUSR1 && listener >= 0) {
+      close(listener);
+      listener = -1;
+    } else if (signal == SIGUSR2) {
+      close(listener);
+      for (const client& one : clients) close(one.fd);
+      clients.clear();
+      listener = listen_on(port, v6);
+    }
+    std::vector<pollfd> waits{{listener, POLLIN, 0}};
+    for (const client& one : clients) waits.push_back({one.fd, POLLIN, 0});
+    if (poll(waits.data(), waits.size(), -1) < 0) continue;
+    if ((waits[0].revents & POLLIN) != 0) {
+      const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+      if (fd >= 0) clients.push_back({fd, {}});
+    }
+    for (std::size_t i = 1; i < waits.size(); ++i) {
+      if (waits[i].revents == 0) continue;
+      client& one = clients[i - 1];
+      char bytes[16384];
+      const ssize_t n = recv(one.fd, bytes, sizeof bytes, 0);
+      if (n <= 0) {
+        close(one.fd);
+        one.fd = -1;
+        continue;
+      }
+      if (one.websocket) {
+        send_all(one.fd, {bytes, static_cast<std::size_t>(n)});
+        continue;
+      }
+      one.read.append(bytes, static_cast<std::size_t>(n));
+      for (std::size_t end; !mute && (end = one.read.find("\r\n\r\n")) != std::string::npos;) {
+        const std::string head = one.read.substr(0, end + 4);
+        one.read.erase(0, end + 4);
+        if (head.find("pgrade: websocket") != std::string::npos) {
+          send_all(one.fd, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+          one.websocket = true;
+          break;
+        }
+        const std::string body = "<!doctype html><p>dev server " + std::to_string(getpid());
+        send_all(one.fd, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: " +
+                           std::to_string(body.size()) + "\r\n\r\n" + body);
+      }
+    }
+    std::erase_if(clients, [](const client& one) { return one.fd < 0; });
+  }
+}

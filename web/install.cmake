@@ -1,0 +1,18 @@
+# cmake -DNPM=npm -DFOLDER=web -P install.cmake: npm ci in FOLDER, unless what is installed is what the lock file says.
+cmake_minimum_required(VERSION 3.25)
+# Two build folders share one node_modules. The lock lies outside, where it leaves no file in the sources.
+string(SHA256 name "${FOLDER}")
+string(SUBSTRING "${name}" 0 16 name)
+cmake_path(SET temporary "$ENV{TMPDIR}")
+if(NOT temporary)
+  set(temporary /tmp)
+endif()
+file(LOCK "${temporary}/previewd-npm-${name}.lock" GUARD PROCESS TIMEOUT 600)
+set(installed "${FOLDER}/node_modules/.package-lock.json")
+if(EXISTS "${installed}" AND NOT "${FOLDER}/package-lock.json" IS_NEWER_THAN "${installed}")
+  return()
+endif()
+execute_process(COMMAND "${NPM}" ci --no-audit --no-fund WORKING_DIRECTORY "${FOLDER}" RESULT_VARIABLE result)
+if(NOT result EQUAL 0)
+  message(FATAL_ERROR "npm ci failed in ${FOLDER}. Without the npm registry, configure with -DPREVIEWD_WEB=OFF.")
+endif()

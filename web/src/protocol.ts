@@ -1,0 +1,114 @@
+// What the service says and takes (docs/events.md, docs/terminals.md): only what the pages use of it.
+
+/** One project of one user. */
+export interface Workspace {
+  project: string;
+  user: string;
+}
+
+export type ServerState = 'starting' | 'ready' | 'restarting' | 'suspended' | 'unreachable';
+
+/** A dev server. Named by its generation, which grows with every start. */
+export interface Server extends Workspace {
+  generation: number;
+  port: number;
+  type: string;
+  state: ServerState;
+  primary: boolean;
+  url: string;        // path address, without its final slash
+  iframeUrl: string;
+  originUrl: string | null;  // an origin of its own
+  basePath: 'stripped' | 'kept';
+  previousGeneration: number | null;
+}
+
+/** How a server came to its end. */
+export interface StopRecord extends Workspace {
+  generation: number;
+  port: number;
+  terminalId: string | null;
+  message: string;
+  reason: string;
+  exitCode: number | null;
+  signal: string | null;
+  sequence: number;
+  at: string;
+}
+
+/** The payload of `previewServerUnreachable` and `previewServerRecovered`. */
+export interface ReachEvent extends Workspace {
+  generation: number;
+  port: number;
+  reason?: 'restarting' | 'suspended' | 'timeout';
+  hint?: string;
+  sequence: number;
+}
+
+/** A terminal, running or exited. */
+export interface Terminal extends Workspace {
+  id: string;
+  state: 'running' | 'exited' | 'closing';
+  createdAt: string;
+  foreground?: string;
+}
+
+/** What `GET /api/preview-status/{project}/{user}` answers. */
+export interface PreviewStatus {
+  available: boolean;
+  server: Server | null;
+  servers?: Server[];
+  lastStop?: StopRecord | null;
+  sequence: number;
+}
+
+export interface Failure {
+  ok: false;
+  error: {code: string; detail: string};
+}
+export type Answer<T> = ({ok: true} & T) | Failure;
+
+export interface Snapshot {
+  servers: Server[];
+  terminals: Terminal[];
+  sequence: number;
+}
+
+/** The names of the events that change what is known of a workspace's servers. */
+export const serverEvents = [
+  'previewServerStarted',
+  'previewServerStopped',
+  'previewServerUnreachable',
+  'previewServerRecovered',
+  'previewServerPrimary',
+] as const;
+export type ServerEvent = (typeof serverEvents)[number];
+
+/** What a project and a user may be called. */
+export function validName(name: string): boolean {
+  return /^[A-Za-z0-9._~@+-]{1,64}$/.test(name) && name !== '.' && name !== '..';
+}
+
+/** The workspace in a path like `/terminal/shop/ann` or `/preview/shop/ann/iframe`. */
+export function workspaceOf(pathname: string): Workspace | null {
+  const [, , project, user] = pathname.split('/');
+  try {
+    const workspace = {project: decodeURIComponent(project ?? ''), user: decodeURIComponent(user ?? '')};
+    return validName(workspace.project) && validName(workspace.user) ? workspace : null;
+  } catch {
+    return null;  // a stray % in the address
+  }
+}
+
+export function statusUrl({project, user}: Workspace): string {
+  return `/api/preview-status/${encodeURIComponent(project)}/${encodeURIComponent(user)}`;
+}
+
+/**
+ * Where a browser that reached this page by `host` finds a server. Names below `localhost` resolve in every browser, so there
+ * the server has its own origin; by any other name only the path address is sure to be reachable.
+ */
+export function addressOf(server: Server, host = location.hostname): string {
+  const path = `${server.url}/`;
+  if (!server.originUrl || (host !== 'localhost' && !host.endsWith('.localhost'))) return path;
+  return new URL(server.basePath === 'kept' ? path : '/', server.originUrl).href;
+}
