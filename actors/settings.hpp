@@ -80,8 +80,7 @@ struct actor_ports {
 
 /// Keeps the ports until the actor has ended, all that it does at its end included. Every actor
 /// that uses them calls it first.
-template <class Self>
-void hold_ports(Self* self, const actor_ports& ports) {
+template <class Self> void hold_ports(Self* self, const actor_ports& ports) {
   self->attach_functor([held = ports.in_use.lock()](const caf::error&) {});
 }
 

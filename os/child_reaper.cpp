@@ -75,8 +75,9 @@ void child_reaper::reap_locked() {
     }
   }
   std::vector<std::pair<pid_t, exit_status>> ended;
-  for (const auto& [pid, known] : claims_) {
-    if (known.status) continue;
+  for (const auto& entry : claims_) {
+    if (entry.second.status) continue;
+    const pid_t pid = entry.first;
     const pid_t waited = retry_interrupted([&] { return ::waitpid(pid, &status, WNOHANG); });
     if (waited == pid) {
       ended.emplace_back(pid, status_of(status));

@@ -444,8 +444,8 @@ std::vector<setting> setting_table(settings& target) {
     "once"));
   add(duration("detection.timeout", target.detection.timeout, 1s, 10min, "30s",
     "how long new servers are looked for often after output or a change of the foreground job"));
-  add(duration("detection.interval", target.detection.interval, 10ms, 1min, "40ms",
-    "between two such looks"));
+  add(duration(
+    "detection.interval", target.detection.interval, 10ms, 1min, "40ms", "between two such looks"));
 
   group = "Proxy";
   add(duration("proxy.hold", target.proxy.hold, 0ms, 1min, "2s",
@@ -489,8 +489,7 @@ std::vector<setting> setting_table(settings& target) {
 
   group = "Process";
   add(count("io.threads", target.io.threads, 0, 256, "threads that move bytes; 0: one a core"));
-  add(count(
-    "actors.threads", target.actors.threads, 1, 256, "threads that run actors"));
+  add(count("actors.threads", target.actors.threads, 1, 256, "threads that run actors"));
   add(choice<auth_mode>("auth.mode", target.auth.mode, {{"none", auth_mode::none}},
     "who may use the service; none: whoever reaches its loopback address"));
   add(texts("auth.origins", target.auth.origins, "ORIGIN", "origins", read_origin,

@@ -38,7 +38,8 @@ void configure(const settings& wanted);
 bool enabled(level wanted) noexcept;
 
 /// Writes `sentence event=... name=value ...`. `event` is a stable id. A line that repeats (same
-/// event, sentence, and fields `key`, `generation` and `terminal`) within a second is counted instead, and the count is said with the next one.
+/// event, sentence, and fields `key`, `generation` and `terminal`) within a second is counted
+/// instead, and the count is said with the next one.
 void write(level at, std::string_view event, std::string_view sentence,
   std::initializer_list<field> fields = {});
 

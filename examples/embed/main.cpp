@@ -1,5 +1,5 @@
-// previewd inside a larger CAF application: its actors live in the application's own actor_system, and the application opens
-// terminals, hears of servers and removes them by messages.
+// previewd inside a larger CAF application: its actors live in the application's own actor_system,
+// and the application opens terminals, hears of servers and removes them by messages.
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 #include <caf/scoped_actor.hpp>
@@ -13,7 +13,7 @@
 
 // The application's own messages begin where previewd's end.
 CAF_BEGIN_TYPE_ID_BLOCK(embedding, caf::id_block::previewd::end)
-  CAF_ADD_ATOM(embedding, embedding, report_atom, "report")
+CAF_ADD_ATOM(embedding, embedding, report_atom, "report")
 CAF_END_TYPE_ID_BLOCK(embedding)
 
 namespace {
@@ -62,11 +62,13 @@ int main() {
           result = 0;
         },
         [&](const caf::error& why) { std::cerr << system.render(why) << "\n"; });
-    self->request(service->registry(), std::chrono::seconds{10}, previewd::status_atom_v,
-          previewd::workspace_key{"shop", "ann"}, caf::timespan{0})
+    self
+      ->request(service->registry(), std::chrono::seconds{10}, previewd::status_atom_v,
+        previewd::workspace_key{"shop", "ann"}, caf::timespan{0})
       .receive(
         [&](const previewd::workspace_status& status) {
-          std::cout << status.servers.size() << " servers at sequence " << status.sequence << std::endl;
+          std::cout << status.servers.size() << " servers at sequence " << status.sequence
+                    << std::endl;
         },
         [&](const caf::error&) { result = 1; });
   }

@@ -1,6 +1,7 @@
 #include "previewd/net/api/json_body.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 namespace previewd::net::api {
 
@@ -20,17 +21,19 @@ std::string shown(std::string_view name) {
 }  // namespace
 
 json_body::json_body(std::string_view text, std::initializer_list<std::string_view> known)
-    : object_(nlohmann::json::parse(text, nullptr, false)) {
-  if (object_.is_discarded()) {
+    : object_{std::make_unique<const nlohmann::json>(nlohmann::json::parse(text, nullptr, false))} {
+  if (object_->is_discarded()) {
     error_ = make_error(errc::invalid_json, "The body is not JSON (RFC 8259).");
-  } else if (!object_.is_object()) {
+  } else if (!object_->is_object()) {
     error_ = make_error(errc::invalid_field, "The body must be a JSON object.");
   } else {
-    for (const auto& [name, value] : object_.items())
+    for (const auto& [name, value] : object_->items())
       if (std::find(known.begin(), known.end(), name) == known.end())
         refuse(shown(name), "is not known here.");
   }
 }
+
+json_body::~json_body() = default;
 
 void json_body::refuse(std::string_view name, std::string_view what) {
   if (error_) return;
@@ -39,8 +42,8 @@ void json_body::refuse(std::string_view name, std::string_view what) {
 
 const nlohmann::json* json_body::find(std::string_view name, presence wanted) {
   if (error_) return nullptr;
-  const auto found = object_.find(std::string{name});
-  if (found != object_.end()) return &*found;
+  const auto found = object_->find(std::string{name});
+  if (found != object_->end()) return &*found;
   if (wanted == presence::required) refuse(name, "is missing.");
   return nullptr;
 }

@@ -2,7 +2,8 @@
 
 #include <cstdint>
 #include <initializer_list>
-#include <nlohmann/json.hpp>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,7 +12,6 @@
 
 #include "previewd/messages/error.hpp"
 
-// Included by sources only: brings the whole JSON library.
 namespace previewd::net::api {
 
 /// Whether a field must be there.
@@ -23,6 +23,7 @@ class json_body {
 public:
   /// `known`: all fields there may be.
   json_body(std::string_view text, std::initializer_list<std::string_view> known);
+  ~json_body();
 
   std::string text(std::string_view name, presence wanted);
   std::optional<uint64_t>
@@ -41,7 +42,7 @@ public:
 private:
   const nlohmann::json* find(std::string_view name, presence wanted);
 
-  nlohmann::json object_;
+  std::unique_ptr<const nlohmann::json> object_;
   caf::error error_;
 };
 

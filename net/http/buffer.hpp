@@ -11,15 +11,16 @@ namespace previewd::net::http {
 
 /// Bytes between a read and their use, in one piece. Grows up to what `prepare` is allowed.
 class flat_buffer {
- public:
+public:
   std::string_view view() const noexcept { return {bytes_.get() + begin_, end_ - begin_}; }
   bool empty() const noexcept { return begin_ == end_; }
 
   /// Drops bytes from the front. Allowed while a read is under way.
   void consume(std::size_t count) noexcept { begin_ += count; }
 
-  /// Room for the next read: at least `least` bytes where `most`, for all that is held, allows it; else what there is, or none.
-  /// What `view` returned before is no longer valid. Not while a read or a write of its bytes is under way.
+  /// Room for the next read: at least `least` bytes where `most`, for all that is held, allows it;
+  /// else what there is, or none. What `view` returned before is no longer valid. Not while a read
+  /// or a write of its bytes is under way.
   boost::asio::mutable_buffer prepare(std::size_t least, std::size_t most) {
     if (begin_ == end_) begin_ = end_ = 0;
     if (capacity_ - end_ < least && begin_ != 0) {
@@ -54,7 +55,7 @@ class flat_buffer {
   }
   std::size_t capacity() const noexcept { return capacity_; }
 
- private:
+private:
   static constexpr std::size_t smallest = 4 * 1024;
 
   std::unique_ptr<char[]> bytes_;

@@ -16,11 +16,13 @@ namespace {
 
 constexpr std::size_t first_read = 4 * 1024;
 constexpr std::size_t body_buffer = 32 * 1024;
-constexpr std::size_t most_lingered = 1024 * 1024;
+constexpr std::size_t most_lingered = 64 * 1024 * 1024;
 constexpr std::size_t most_chunks_at_once = 16;
 constexpr std::string_view continue_answer = "HTTP/1.1 100 Continue\r\n\r\n";
 
-asio::const_buffer bytes_of(std::string_view text) { return {text.data(), text.size()}; }
+asio::const_buffer bytes_of(std::string_view text) {
+  return {text.data(), text.size()};
+}
 
 std::size_t size_of(const response& answer) {
   return answer.shared_body ? answer.shared_body->size() : answer.body.size();
@@ -73,7 +75,9 @@ void connection::deadline_passed() {
         refuse({408, "request_timeout", "The request's head did not arrive in time."});
       }
       return;
-    case phase::proxying: proxied_->deadline_passed(); return;
+    case phase::proxying:
+      proxied_->deadline_passed();
+      return;
     case phase::service:
       if (body_done_) {
         // A body that does not arrive.
@@ -83,15 +87,20 @@ void connection::deadline_passed() {
     case phase::answering:
     case phase::streaming:
     case phase::lingering:
-    case phase::moving: close(close_reason::timed_out); return;
+    case phase::moving:
+      close(close_reason::timed_out);
+      return;
   }
 }
 
 void connection::read() {
   if (reading_ || input_ended_ || closed()) return;
   // Room for a head that is still incomplete, else only for what may wait meanwhile.
-  const std::size_t most = phase_ == phase::head ? std::max(core_.settings.header_bytes + first_read, body_buffer) : body_buffer;
-  const std::size_t least = phase_ == phase::head || body_.complete() ? first_read / 4 : body_buffer / 2;
+  const std::size_t most = phase_ == phase::head
+                             ? std::max(core_.settings.header_bytes + first_read, body_buffer)
+                             : body_buffer;
+  const std::size_t least =
+    phase_ == phase::head || body_.complete() ? first_read / 4 : body_buffer / 2;
   const asio::mutable_buffer room = in_.prepare(least, most);
   if (room.size() == 0) return;
   reading_ = true;
@@ -109,15 +118,21 @@ void connection::received(const error_code& error) {
   }
   if (error) {
     input_ended_ = true;
-    // A service request that is being answered may be answered yet, unless it wants to know of the end.
-    const bool answer_first = phase_ == phase::answering ||
-                              (phase_ == phase::service && !body_done_ && exchange_ != nullptr && !exchange_->gone_);
+    // A service request that is being answered may be answered yet, unless it wants to know of the
+    // end.
+    const bool answer_first =
+      phase_ == phase::answering ||
+      (phase_ == phase::service && !body_done_ && exchange_ != nullptr && !exchange_->gone_);
     if (!answer_first) close(close_reason::peer_closed);
     return;
   }
   switch (phase_) {
-    case phase::head: parse(); return;
-    case phase::proxying: proxied_->client_received(); return;
+    case phase::head:
+      parse();
+      return;
+    case phase::proxying:
+      proxied_->client_received();
+      return;
     case phase::service:
       if (body_done_) {
         feed_body();
@@ -126,7 +141,9 @@ void connection::received(const error_code& error) {
       }
       return;
     case phase::answering:
-    case phase::streaming: read(); return;
+    case phase::streaming:
+      read();
+      return;
     case phase::lingering:
       lingered_ += in_.view().size();
       in_.consume(in_.view().size());
@@ -136,7 +153,8 @@ void connection::received(const error_code& error) {
         read();
       }
       return;
-    case phase::moving: return;
+    case phase::moving:
+      return;
   }
 }
 
@@ -155,7 +173,8 @@ void connection::parse() {
     case head_scanner::progress::too_large:
       refuse({431, "header_too_large", "The request's head is larger than limits.header_bytes."});
       return;
-    case head_scanner::progress::complete: break;
+    case head_scanner::progress::complete:
+      break;
   }
   head_text_.assign(in_.view().substr(scanner_.begin(), scanner_.end() - scanner_.begin()));
   in_.consume(scanner_.end());
@@ -186,17 +205,20 @@ void connection::serve() {
   }
   routing where = route_request(head_, core_.settings, core_.routes);
   switch (where.what) {
-    case routing::kind::answer: answer(std::move(where.answer)); return;
+    case routing::kind::answer:
+      answer(std::move(where.answer));
+      return;
     case routing::kind::preview:
       phase_ = phase::proxying;
       if (proxied_ == nullptr) proxied_ = std::make_unique<proxied_request>(*this, core_);
       proxied_->start(std::move(*where.target));
       return;
-    case routing::kind::service: break;
+    case routing::kind::service:
+      break;
   }
   phase_ = phase::service;
-  auto exchange =
-    std::make_shared<service_exchange>(*this, std::move(head_text_), std::move(head_), std::move(where.target));
+  auto exchange = std::make_shared<service_exchange>(
+    *this, std::move(head_text_), std::move(head_), std::move(where.target));
   exchange_ = exchange.get();
   // The head is the exchange's now; what is needed of it to write the answer stays here.
   head_ = request_head{};
@@ -216,7 +238,9 @@ void connection::send(std::array<asio::const_buffer, 2> bytes) {
   }));
 }
 
-void connection::answer(response what) { write_own(std::move(what)); }
+void connection::answer(response what) {
+  write_own(std::move(what));
+}
 
 bool connection::body_is_read() {
   if (!body_.complete()) in_.consume(body_.feed(in_.view()));
@@ -228,14 +252,16 @@ void connection::write_own(response what) {
   own_ = std::move(what);
   keep_ = head_.keep_alive && !own_.close && !core_.stopping && body_is_read() && !input_ended_;
   own_head_.clear();
-  write_answer_head(
-    own_head_, own_, {.version = head_.version, .keep_alive = keep_, .length = size_of(own_)}, core_.date());
+  write_answer_head(own_head_, own_,
+    {.version = head_.version, .keep_alive = keep_, .length = size_of(own_)}, core_.date());
   const bool no_body = head_.method == "HEAD" || own_.status == 204 || own_.status == 304;
-  const std::string_view body = own_.shared_body ? std::string_view{*own_.shared_body} : std::string_view{own_.body};
+  const std::string_view body =
+    own_.shared_body ? std::string_view{*own_.shared_body} : std::string_view{own_.body};
   set_deadline(core_.settings.idle_timeout);
   sending_ = true;
   asio::async_write(socket_,
-    std::array<asio::const_buffer, 2>{bytes_of(own_head_), bytes_of(no_body ? std::string_view{} : body)},
+    std::array<asio::const_buffer, 2>{
+      bytes_of(own_head_), bytes_of(no_body ? std::string_view{} : body)},
     counted([this](const error_code& error, std::size_t) {
       sending_ = false;
       own_written(error);
@@ -271,7 +297,8 @@ void connection::finished(bool keep) {
 }
 
 void connection::linger() {
-  // Closing with bytes unread would reset the connection, and the answer could be lost with it (RFC 9112, section 9.6).
+  // Closing with bytes unread would reset the connection, and the answer could be lost with it (RFC
+  // 9112, section 9.6).
   phase_ = phase::lingering;
   if (input_ended_) {
     close(close_reason::finished);
@@ -316,14 +343,15 @@ void connection::read_body(std::size_t limit, std::function<void(std::string)> d
   body_done_ = std::move(done);
   if (!body_.complete() && in_.empty() && head_.expects_continue) {
     sending_ = true;
-    asio::async_write(socket_, bytes_of(continue_answer), counted([this](const error_code& error, std::size_t) {
-      sending_ = false;
-      if (error) {
-        close(close_reason::peer_closed);
-      } else if (phase_ == phase::streaming) {
-        write_stream();
-      }
-    }));
+    asio::async_write(
+      socket_, bytes_of(continue_answer), counted([this](const error_code& error, std::size_t) {
+        sending_ = false;
+        if (error) {
+          close(close_reason::peer_closed);
+        } else if (phase_ == phase::streaming) {
+          write_stream();
+        }
+      }));
   }
   feed_body();
 }
@@ -335,10 +363,12 @@ void connection::feed_body() {
     response what = problem(400, "bad_request", "The body's chunks are malformed.");
     what.close = true;
     respond(std::move(what));
-  } else if (body_content_.size() > body_limit_ || exchange_->head_.content_length.value_or(0) > body_limit_) {
+  } else if (body_content_.size() > body_limit_ ||
+             exchange_->head_.content_length.value_or(0) > body_limit_) {
     exchange_->progress_ = service_exchange::progress::answered;
-    response what = problem(errc::payload_too_large,
-      "The body is larger than the " + std::to_string(body_limit_) + " bytes that are allowed here.");
+    response what = problem(errc::payload_too_large, "The body is larger than the " +
+                                                       std::to_string(body_limit_) +
+                                                       " bytes that are allowed here.");
     what.close = true;
     respond(std::move(what));
   } else if (body_.complete()) {
@@ -354,7 +384,9 @@ void connection::feed_body() {
 }
 
 void connection::watch_for_end() {
-  if (!head_.websocket_upgrade && !body_done_ && (phase_ == phase::service || phase_ == phase::streaming)) read();
+  if (!head_.websocket_upgrade && !body_done_ &&
+      (phase_ == phase::service || phase_ == phase::streaming))
+    read();
 }
 
 void connection::start_stream(response head) {
@@ -363,7 +395,8 @@ void connection::start_stream(response head) {
   stream_ends_ = false;
   keep_ = head_.keep_alive && !head.close && head_.version == 11 && body_is_read();
   chunk first;
-  write_answer_head(first.before, head, {.version = head_.version, .keep_alive = keep_, .length = {}}, core_.date());
+  write_answer_head(first.before, head,
+    {.version = head_.version, .keep_alive = keep_, .length = {}}, core_.date());
   queued_bytes_ += first.before.size();
   queue_.push_back(std::move(first));
   write_stream();
@@ -442,7 +475,8 @@ void connection::end_stream() {
 }
 
 std::optional<released_connection> connection::release() {
-  if (!head_.websocket_upgrade || reading_ || sending_ || phase_ != phase::service) return std::nullopt;
+  if (!head_.websocket_upgrade || reading_ || sending_ || phase_ != phase::service)
+    return std::nullopt;
   released_connection result{std::move(socket_), exchange_->head_text_, std::string{in_.view()}};
   detach_exchange();
   close(close_reason::handed_on);
@@ -466,22 +500,24 @@ void connection::move_to(io_thread& other) {
 }
 
 void connection::hand_over() {
-  server* target = moving_to_->index() < core_.peers.size() ? core_.peers[moving_to_->index()] : nullptr;
+  server* target =
+    moving_to_->index() < core_.peers.size() ? core_.peers[moving_to_->index()] : nullptr;
   if (target == nullptr) {
     close(close_reason::ordered);
     return;
   }
   error_code error;
   // Both ends know the protocol by the family alone: a stream of the Internet or a UNIX one.
-  const int family = client_address_ == "unix"                               ? AF_UNIX
+  const int family = client_address_ == "unix"                        ? AF_UNIX
                      : client_address_.find(':') != std::string::npos ? AF_INET6
-                                                                             : AF_INET;
+                                                                      : AF_INET;
   const int descriptor = socket_.release(error);
   if (error) {
     close(close_reason::peer_closed);
     return;
   }
-  hand_to(*moving_to_, *target, {descriptor, family, client_address_, head_text_ + std::string{in_.view()}});
+  hand_to(*moving_to_, *target,
+    {descriptor, family, client_address_, head_text_ + std::string{in_.view()}});
   close(close_reason::handed_on);
 }
 
@@ -508,11 +544,14 @@ service_exchange::service_exchange(
       target_{std::move(target)} {}
 
 service_exchange::~service_exchange() {
-  if (connection_ != nullptr) connection_->exchange_dropped(progress_ == progress::answered || progress_ == progress::finished);
+  if (connection_ != nullptr)
+    connection_->exchange_dropped(
+      progress_ == progress::answered || progress_ == progress::finished);
 }
 
 void service_exchange::read_body(std::size_t limit, std::function<void(std::string)> done) {
-  if (connection_ != nullptr && progress_ == progress::open) connection_->read_body(limit, std::move(done));
+  if (connection_ != nullptr && progress_ == progress::open)
+    connection_->read_body(limit, std::move(done));
 }
 
 void service_exchange::respond(response answer) {

@@ -20,9 +20,10 @@ namespace previewd::net::http {
 class proxied_request;
 class service_exchange;
 
-/// A client's connection: one request at a time, whatever arrives of the next one waits. Owned by its thread's table.
+/// A client's connection: one request at a time, whatever arrives of the next one waits. Owned by
+/// its thread's table.
 class connection final : public timed_object {
- public:
+public:
   connection(server_core& core, client_socket socket, std::string client_address);
   ~connection() override;
 
@@ -41,7 +42,8 @@ class connection final : public timed_object {
   void consume(std::size_t count) noexcept { in_.consume(count); }
   body_reader& body() noexcept { return body_; }
 
-  /// Sees to it that a read is under way, if there is room: the next part of the body, the next request, or the client's end.
+  /// Sees to it that a read is under way, if there is room: the next part of the body, the next
+  /// request, or the client's end.
   void read();
 
   /// Writes all, gathered; then `proxied_request::client_sent`. One at a time.
@@ -71,11 +73,11 @@ class connection final : public timed_object {
   /// The last pointer to the exchange has gone.
   void exchange_dropped(bool answered);
 
- protected:
+protected:
   void closing() override;
   void deadline_passed() override;
 
- private:
+private:
   enum class phase : uint8_t { head, service, proxying, answering, streaming, lingering, moving };
   struct chunk {
     std::string before;
@@ -133,10 +135,13 @@ class connection final : public timed_object {
   io_thread* moving_to_ = nullptr;
 };
 
-/// A request that the service answers: what outlives the connection, if its holder does. On the connection's thread.
-class service_exchange final : public exchange, public std::enable_shared_from_this<service_exchange> {
- public:
-  service_exchange(connection& from, std::string head_text, request_head head, std::optional<preview_target> target);
+/// A request that the service answers: what outlives the connection, if its holder does. On the
+/// connection's thread.
+class service_exchange final : public exchange,
+                               public std::enable_shared_from_this<service_exchange> {
+public:
+  service_exchange(connection& from, std::string head_text, request_head head,
+    std::optional<preview_target> target);
   ~service_exchange() override;
 
   const request_head& head() const override { return head_; }
@@ -154,7 +159,7 @@ class service_exchange final : public exchange, public std::enable_shared_from_t
   std::optional<released_connection> release() override;
   void move_to(io_thread& other) override;
 
- private:
+private:
   friend class connection;
   enum class progress : uint8_t { open, answered, streaming, finished };
 

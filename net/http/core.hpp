@@ -60,20 +60,21 @@ struct server_core {
   /// The value of a Date field.
   std::string_view date();
 
-  /// A connection to a server was refused, or ended before the first byte: nothing is sent to it for a while, and its actor is
-  /// told, once for each observer.
+  /// A connection to a server was refused, or ended before the first byte: nothing is sent to it
+  /// for a while, and its actor is told, once for each observer.
   void refused(upstream_server& server, observer who);
 
   /// A new connection to `server`, not yet connected.
   upstream_link& new_link(const std::shared_ptr<upstream_server>& server);
 
   /// Begins to serve a client.
-  void add_connection(client_socket socket, std::string client_address, std::string_view read_already);
+  void
+  add_connection(client_socket socket, std::string client_address, std::string_view read_already);
 
   /// A connection has gone: there is room for another one.
   void connection_gone();
 
- private:
+private:
   std::string date_;
   std::chrono::system_clock::time_point date_of_;
 };

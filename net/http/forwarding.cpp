@@ -34,7 +34,8 @@ std::optional<parsed_url> parse_absolute(std::string_view url) {
   if (colon == std::string_view::npos) return std::nullopt;
   parsed_url result;
   result.scheme = url.substr(0, colon);
-  if (!equal_no_case(result.scheme, "http") && !equal_no_case(result.scheme, "https")) return std::nullopt;
+  if (!equal_no_case(result.scheme, "http") && !equal_no_case(result.scheme, "https"))
+    return std::nullopt;
   url.remove_prefix(colon + 3);
   const std::size_t end = std::min(url.find_first_of("/?#"), url.size());
   result.authority = url.substr(0, end);
@@ -45,15 +46,24 @@ std::optional<parsed_url> parse_absolute(std::string_view url) {
 // Fields that end at each hop (RFC 9110, section 7.6.1), whatever Connection says.
 bool is_hop_by_hop(std::string_view name) noexcept {
   switch (name.size()) {
-    case 2: return equal_no_case(name, "te");
-    case 7: return equal_no_case(name, "upgrade");
-    case 10: return equal_no_case(name, "connection") || equal_no_case(name, "keep-alive");
-    case 14: return equal_no_case(name, "http2-settings");
-    case 16: return equal_no_case(name, "proxy-connection");
-    case 17: return equal_no_case(name, "transfer-encoding");
-    case 18: return equal_no_case(name, "proxy-authenticate");
-    case 19: return equal_no_case(name, "proxy-authorization");
-    default: return false;
+    case 2:
+      return equal_no_case(name, "te");
+    case 7:
+      return equal_no_case(name, "upgrade");
+    case 10:
+      return equal_no_case(name, "connection") || equal_no_case(name, "keep-alive");
+    case 14:
+      return equal_no_case(name, "http2-settings");
+    case 16:
+      return equal_no_case(name, "proxy-connection");
+    case 17:
+      return equal_no_case(name, "transfer-encoding");
+    case 18:
+      return equal_no_case(name, "proxy-authenticate");
+    case 19:
+      return equal_no_case(name, "proxy-authorization");
+    default:
+      return false;
   }
 }
 
@@ -64,7 +74,7 @@ bool is_forwarding_name(std::string_view name) noexcept {
 
 // The names in Connection. Those that carry the message itself cannot be named away.
 class named_fields {
- public:
+public:
   explicit named_fields(const std::vector<field>& fields) {
     for (const field& f : fields) {
       if (!equal_no_case(f.name, "connection")) continue;
@@ -82,7 +92,7 @@ class named_fields {
       [name](std::string_view other) { return equal_no_case(name, other); });
   }
 
- private:
+private:
   std::vector<std::string_view> names_;
 };
 
@@ -125,7 +135,8 @@ bool is_own_address(std::string_view authority, const forwarding& how) noexcept 
   return equal_no_case(authority, how.request.host);
 }
 
-void add_referer(std::string& out, std::string_view name, std::string_view value, const forwarding& how) {
+void add_referer(
+  std::string& out, std::string_view name, std::string_view value, const forwarding& how) {
   const auto url = parse_absolute(value);
   if (!url || !is_own_address(url->authority, how)) {
     add(out, name, value);
@@ -136,7 +147,8 @@ void add_referer(std::string& out, std::string_view name, std::string_view value
     // Another page of the service's own origin is nothing the server could know.
     if (rest.substr(0, how.target.prefix.size()) != how.target.prefix) return;
     rest.remove_prefix(how.target.prefix.size());
-    if (!rest.empty() && std::string_view{"/?#"}.find(rest.front()) == std::string_view::npos) return;
+    if (!rest.empty() && std::string_view{"/?#"}.find(rest.front()) == std::string_view::npos)
+      return;
   }
   std::string mapped = server_origin(how.upstream);
   if (rest.empty() || rest.front() != '/') mapped += '/';
@@ -173,8 +185,8 @@ bool names_server(const parsed_url& url, const endpoint& upstream) {
   if (port != upstream.port) return false;
   if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
   constexpr std::array<std::string_view, 5> names{"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"};
-  return host == upstream.address ||
-         std::any_of(names.begin(), names.end(), [&](std::string_view n) { return equal_no_case(n, host); });
+  return host == upstream.address || std::any_of(names.begin(), names.end(),
+                                       [&](std::string_view n) { return equal_no_case(n, host); });
 }
 
 // A path of the server below the prefix, unless the server has put it there itself.
@@ -191,7 +203,8 @@ std::string below_prefix(std::string_view path, const forwarding& how) {
   return result.append(path);
 }
 
-void add_set_cookie(std::string& out, std::string_view name, std::string_view value, const forwarding& how) {
+void add_set_cookie(
+  std::string& out, std::string_view name, std::string_view value, const forwarding& how) {
   // A page must not set the cookies by which previewd finds its way.
   if (is_own_cookie(value)) return;
   std::string mapped;
@@ -203,12 +216,14 @@ void add_set_cookie(std::string& out, std::string_view name, std::string_view va
     rest.remove_prefix(std::min(end + 1, rest.size()));
     const std::size_t equals = part.find('=');
     const std::string_view attribute = trimmed(part.substr(0, equals));
-    // The server's own domain is not the one that the browser sees; without one the cookie stays where it came from.
+    // The server's own domain is not the one that the browser sees; without one the cookie stays
+    // where it came from.
     if (!first && equal_no_case(attribute, "domain")) continue;
     if (!mapped.empty()) mapped += "; ";
     if (!first && equals != std::string_view::npos && equal_no_case(attribute, "path")) {
       const std::string_view path = trimmed(part.substr(equals + 1));
-      mapped.append("Path=").append(path.empty() || path.front() != '/' ? std::string{path} : below_prefix(path, how));
+      mapped.append("Path=").append(
+        path.empty() || path.front() != '/' ? std::string{path} : below_prefix(path, how));
     } else {
       mapped += part;
     }
@@ -218,7 +233,8 @@ void add_set_cookie(std::string& out, std::string_view name, std::string_view va
 }
 
 // `5; url=/there`.
-void add_refresh(std::string& out, std::string_view name, std::string_view value, const forwarding& how) {
+void add_refresh(
+  std::string& out, std::string_view name, std::string_view value, const forwarding& how) {
   const std::size_t semicolon = value.find_first_of(";,");
   if (semicolon == std::string_view::npos) {
     add(out, name, value);
@@ -231,7 +247,8 @@ void add_refresh(std::string& out, std::string_view name, std::string_view value
   }
   if (url.size() >= 2 && (url.front() == '"' || url.front() == '\'') && url.back() == url.front())
     url = url.substr(1, url.size() - 2);
-  add(out, name, std::string{trimmed(value.substr(0, semicolon))} + "; url=" + client_location(url, how));
+  add(out, name,
+    std::string{trimmed(value.substr(0, semicolon))} + "; url=" + client_location(url, how));
 }
 
 // The policy without its frame-ancestors. Returns whether it had any.
@@ -254,7 +271,8 @@ bool without_frame_ancestors(std::string_view policy, std::string& kept) {
 std::string with_port(std::string_view sources, std::string_view host) {
   constexpr std::string_view placeholder = "{port}";
   const std::size_t colon = host.rfind(':');
-  const bool has_port = colon != std::string_view::npos && host.find(']', colon) == std::string_view::npos;
+  const bool has_port =
+    colon != std::string_view::npos && host.find(']', colon) == std::string_view::npos;
   std::string out{sources};
   for (std::size_t at = 0; (at = out.find(placeholder, at)) != std::string::npos;)
     out.replace(at, placeholder.size(), has_port ? host.substr(colon) : std::string_view{});
@@ -288,7 +306,8 @@ void write_upstream_request(std::string& out, const forwarding& how) {
   bool origin_sent = false;
   bool length_sent = false;
   for (const field& f : request.fields) {
-    if (equal_no_case(f.name, "host") || is_hop_by_hop(f.name) || is_forwarding_name(f.name) || named.has(f.name))
+    if (equal_no_case(f.name, "host") || is_hop_by_hop(f.name) || is_forwarding_name(f.name) ||
+        named.has(f.name))
       continue;
     if (equal_no_case(f.name, "content-length")) {
       // Two that agree become one.
@@ -296,7 +315,8 @@ void write_upstream_request(std::string& out, const forwarding& how) {
       length_sent = true;
     } else if (equal_no_case(f.name, "origin")) {
       const auto url = parse_absolute(f.value);
-      // A foreign one stays what it is: whether it may is the app's to say. On an upgrade it has been checked before.
+      // A foreign one stays what it is: whether it may is the app's to say. On an upgrade it has
+      // been checked before.
       const bool own = request.websocket_upgrade || (url && is_own_address(url->authority, how));
       add(out, f.name, own ? server_origin(how.upstream) : std::string{f.value});
       origin_sent = true;
@@ -320,7 +340,10 @@ void write_upstream_request(std::string& out, const forwarding& how) {
   add(out, "X-Forwarded-Host", request.host);
   add(out, "X-Forwarded-Proto", how.client_scheme);
   if (how.strips() && !how.target.prefix.empty()) add(out, "X-Forwarded-Prefix", how.target.prefix);
-  out.append("Via: ").append(request.version == 10 ? "1.0 " : "1.1 ").append(via_name).append("\r\n\r\n");
+  out.append("Via: ")
+    .append(request.version == 10 ? "1.0 " : "1.1 ")
+    .append(via_name)
+    .append("\r\n\r\n");
 }
 
 std::string client_location(std::string_view location, const forwarding& how) {
@@ -334,11 +357,13 @@ std::string client_location(std::string_view location, const forwarding& how) {
     if (is_own_address(url->authority, how)) return own_address(url->rest);
     return std::string{location};
   }
-  const bool from_root = !location.empty() && location.front() == '/' && location.substr(0, 2) != "//";
+  const bool from_root =
+    !location.empty() && location.front() == '/' && location.substr(0, 2) != "//";
   return from_root ? below_prefix(location, how) : std::string{location};
 }
 
-void write_client_answer(std::string& out, const answer_head& answer, const forwarding& how, const answer_form& form) {
+void write_client_answer(
+  std::string& out, const answer_head& answer, const forwarding& how, const answer_form& form) {
   out += "HTTP/1.1 ";
   out += std::to_string(answer.status);
   out += ' ';
@@ -376,10 +401,12 @@ void write_client_answer(std::string& out, const answer_head& answer, const forw
     return;
   }
   if (framing_forbidden)
-    add(out, "Content-Security-Policy", "frame-ancestors " + with_port(form.frame_ancestors, how.request.host));
+    add(out, "Content-Security-Policy",
+      "frame-ancestors " + with_port(form.frame_ancestors, how.request.host));
   if (form.set_cookie) {
     std::string value{preview_cookie};
-    value.append("=").append(std::string_view{how.target.prefix}.substr(std::string_view{"/preview/"}.size()));
+    value.append("=").append(
+      std::string_view{how.target.prefix}.substr(std::string_view{"/preview/"}.size()));
     add(out, "Set-Cookie", value + "; Path=/; HttpOnly; SameSite=Lax");
   }
   if (answer.status == 101) {

@@ -8,7 +8,8 @@
 #include "previewd/net/http/message.hpp"
 #include "previewd/net/http/preview_target.hpp"
 
-/// What a head becomes on its way through (RFC 9110, section 7): pure functions from one head to another.
+/// What a head becomes on its way through (RFC 9110, section 7): pure functions from one head to
+/// another.
 namespace previewd::net::http {
 
 /// The two sides of one proxied request.
@@ -27,28 +28,31 @@ struct forwarding {
 
 /// A cookie whose name begins so is previewd's own: never sent upstream, never taken from there.
 constexpr std::string_view own_cookie_prefix = "previewd_";
-/// Names the preview whose pages under a path address the browser showed last: `project/user` or `project/user:port`.
+/// Names the preview whose pages under a path address the browser showed last: `project/user` or
+/// `project/user:port`.
 constexpr std::string_view preview_cookie = "previewd_preview";
 
 /// How often the request came through previewd already (Via, RFC 9110, section 7.6.3).
 unsigned hops_of(const request_head& head);
 
-/// Appends the head for the server: as it knows itself (`localhost:PORT`), with the true names in `Forwarded` and
-/// `X-Forwarded-*`. `Connection: Upgrade` for a WebSocket; otherwise the connection is kept.
+/// Appends the head for the server: as it knows itself (`localhost:PORT`), with the true names in
+/// `Forwarded` and `X-Forwarded-*`. `Connection: Upgrade` for a WebSocket; otherwise the connection
+/// is kept.
 void write_upstream_request(std::string& out, const forwarding& how);
 
 /// How an answer goes on to the client.
 struct answer_form {
   bool keep_alive = true;
-  bool chunked = false;         // the body goes on in chunks
-  bool set_cookie = false;      // adds the preview cookie
-  /// Replaces what forbids framing (CSP `frame-ancestors` sources; `{port}` stands for that of the request's Host, with its
-  /// colon). Empty: left as it is.
+  bool chunked = false;     // the body goes on in chunks
+  bool set_cookie = false;  // adds the preview cookie
+  /// Replaces what forbids framing (CSP `frame-ancestors` sources; `{port}` stands for that of the
+  /// request's Host, with its colon). Empty: left as it is.
   std::string_view frame_ancestors;
 };
 
 /// Appends the head for the client, a final one or an interim one (1xx), 101 included.
-void write_client_answer(std::string& out, const answer_head& answer, const forwarding& how, const answer_form& form);
+void write_client_answer(
+  std::string& out, const answer_head& answer, const forwarding& how, const answer_form& form);
 
 /// A `Location` of the server as the client has to see it.
 std::string client_location(std::string_view location, const forwarding& how);

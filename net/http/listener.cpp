@@ -29,7 +29,9 @@ struct any_address {
 
 enum class sharing : uint8_t { alone, with_threads };
 
-std::string why(int error) { return std::system_category().message(error); }
+std::string why(int error) {
+  return std::system_category().message(error);
+}
 
 any_address tcp_address(const boost::asio::ip::address& address, uint16_t port) {
   any_address result;
@@ -90,9 +92,11 @@ std::string open_tcp_listener(opened_listener& listener, std::size_t threads) {
   boost::system::error_code not_numeric;
   const auto parsed = boost::asio::ip::make_address(at.address, not_numeric);
   if (not_numeric) return "cannot listen on " + at.address + ": it is no numeric address";
-  const std::string shown = (parsed.is_v6() ? "[" + at.address + "]" : at.address) + ":" + std::to_string(at.port);
+  const std::string shown =
+    (parsed.is_v6() ? "[" + at.address + "]" : at.address) + ":" + std::to_string(at.port);
 
-  // Alone at first: with SO_REUSEPORT another service of the same user could share the port, and would not be noticed.
+  // Alone at first: with SO_REUSEPORT another service of the same user could share the port, and
+  // would not be noticed.
   any_address first = tcp_address(parsed, at.port);
   const int probe = open_tcp(first, sharing::alone);
   if (probe < 0) return "cannot listen on " + shown + ": " + why(-probe);
@@ -117,8 +121,8 @@ std::string open_unix_listener(opened_listener& listener) {
   sockaddr_un un{};
   un.sun_family = AF_UNIX;
   if (path.size() >= sizeof un.sun_path)
-    return "cannot listen on unix:" + path + ": the path is longer than " + std::to_string(sizeof un.sun_path - 1) +
-           " bytes";
+    return "cannot listen on unix:" + path + ": the path is longer than " +
+           std::to_string(sizeof un.sun_path - 1) + " bytes";
   std::memcpy(un.sun_path, path.data(), path.size());
   any_address address;
   std::memcpy(&address.storage, &un, sizeof un);
@@ -132,7 +136,8 @@ std::string open_unix_listener(opened_listener& listener) {
     // Left behind by a service that has ended, or somebody's?
     struct stat what {};
     const int other = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    const bool answers = other < 0 || ::connect(other, address.get(), address.length) == 0 || errno != ECONNREFUSED;
+    const bool answers =
+      other < 0 || ::connect(other, address.get(), address.length) == 0 || errno != ECONNREFUSED;
     if (other >= 0) ::close(other);
     const bool is_socket = ::lstat(path.c_str(), &what) == 0 && S_ISSOCK(what.st_mode);
     if (!answers && is_socket && ::unlink(path.c_str()) == 0)
@@ -164,13 +169,16 @@ listening_socket& listening_socket::operator=(listening_socket&& other) noexcept
   return *this;
 }
 
-int listening_socket::release() noexcept { return std::exchange(descriptor_, -1); }
+int listening_socket::release() noexcept {
+  return std::exchange(descriptor_, -1);
+}
 
 listen_result open_listeners(const std::vector<listen_spec>& where, std::size_t threads) {
   listen_result result;
   for (const listen_spec& spec : where) {
     opened_listener listener{spec, {}};
-    result.error = spec.path.empty() ? open_tcp_listener(listener, threads) : open_unix_listener(listener);
+    result.error =
+      spec.path.empty() ? open_tcp_listener(listener, threads) : open_unix_listener(listener);
     if (!result.error.empty()) {
       result.listeners.clear();
       return result;

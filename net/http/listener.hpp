@@ -9,10 +9,11 @@ namespace previewd::net::http {
 
 /// A bound, listening socket: one thread's share of an address. Move-only; closed on destruction.
 class listening_socket {
- public:
+public:
   enum class family : uint8_t { v4, v6, unix_path };
 
-  listening_socket(int descriptor, family which) noexcept : descriptor_{descriptor}, family_{which} {}
+  listening_socket(int descriptor, family which) noexcept
+      : descriptor_{descriptor}, family_{which} {}
   ~listening_socket();
   listening_socket(listening_socket&& other) noexcept;
   listening_socket& operator=(listening_socket&& other) noexcept;
@@ -21,7 +22,7 @@ class listening_socket {
   int release() noexcept;
   family which() const noexcept { return family_; }
 
- private:
+private:
   int descriptor_;
   family family_;
 };
@@ -33,15 +34,16 @@ struct listen_spec {
   std::string path;  // of a UNIX socket; at most 107 bytes (unix(7))
 };
 
-/// An address that is listened on, by one socket for each I/O thread; a UNIX socket by the first thread only.
+/// An address that is listened on, by one socket for each I/O thread; a UNIX socket by the first
+/// thread only.
 struct opened_listener {
   listen_spec at;  // with the port that it got
   std::vector<listening_socket> sockets;
 };
 
-/// Binds everything, for `threads` I/O threads, or nothing. The error is one sentence for the user: which address, and why.
-/// A UNIX socket that nobody answers at is replaced; so nothing must be removed at the end, and a second service is refused.
-/// Blocks for no longer than bind(2) does.
+/// Binds everything, for `threads` I/O threads, or nothing. The error is one sentence for the user:
+/// which address, and why. A UNIX socket that nobody answers at is replaced; so nothing must be
+/// removed at the end, and a second service is refused. Blocks for no longer than bind(2) does.
 struct listen_result {
   std::vector<opened_listener> listeners;
   std::string error;  // empty: all are open

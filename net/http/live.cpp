@@ -7,14 +7,22 @@ namespace previewd::net::http {
 
 std::string_view to_string(close_reason value) noexcept {
   switch (value) {
-    case close_reason::finished: return "finished";
-    case close_reason::peer_closed: return "peer_closed";
-    case close_reason::timed_out: return "timed_out";
-    case close_reason::misbehaved: return "misbehaved";
-    case close_reason::route_down: return "route_down";
-    case close_reason::ordered: return "ordered";
-    case close_reason::stopping: return "stopping";
-    case close_reason::handed_on: return "handed_on";
+    case close_reason::finished:
+      return "finished";
+    case close_reason::peer_closed:
+      return "peer_closed";
+    case close_reason::timed_out:
+      return "timed_out";
+    case close_reason::misbehaved:
+      return "misbehaved";
+    case close_reason::route_down:
+      return "route_down";
+    case close_reason::ordered:
+      return "ordered";
+    case close_reason::stopping:
+      return "stopping";
+    case close_reason::handed_on:
+      return "handed_on";
   }
   return "finished";
 }
@@ -41,7 +49,9 @@ void live_object::close(close_reason why) {
 
 timed_object::timed_object(live_table& table) : live_object{table}, timer_{context()} {}
 
-void timed_object::stop_timer() { timer_.cancel(); }
+void timed_object::stop_timer() {
+  timer_.cancel();
+}
 
 void timed_object::arm() {
   armed_ = due_;

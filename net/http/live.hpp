@@ -13,7 +13,8 @@
 
 #include "previewd/net/io_thread.hpp"
 
-/// How objects with asynchronous operations live and die: one owner, one way down, and an end that follows the last handler.
+/// How objects with asynchronous operations live and die: one owner, one way down, and an end that
+/// follows the last handler.
 namespace previewd::net::http {
 
 using boost::system::error_code;
@@ -21,14 +22,14 @@ using steady_clock = std::chrono::steady_clock;
 
 /// Why something was closed. The first reason is kept.
 enum class close_reason : uint8_t {
-  finished,      // nothing was left to do
-  peer_closed,   // one of its peers ended it, or broke
-  timed_out,     // a deadline passed
-  misbehaved,    // a peer broke the protocol, or took more than it may
-  route_down,    // the server it leads to may not be reached any more
-  ordered,       // somebody asked for it
-  stopping,      // the I/O thread ends
-  handed_on      // its socket belongs to somebody else now
+  finished,     // nothing was left to do
+  peer_closed,  // one of its peers ended it, or broke
+  timed_out,    // a deadline passed
+  misbehaved,   // a peer broke the protocol, or took more than it may
+  route_down,   // the server it leads to may not be reached any more
+  ordered,      // somebody asked for it
+  stopping,     // the I/O thread ends
+  handed_on     // its socket belongs to somebody else now
 };
 std::string_view to_string(close_reason value) noexcept;
 
@@ -36,7 +37,7 @@ class live_object;
 
 /// Owns everything of one I/O thread that has operations under way. That thread only.
 class live_table {
- public:
+public:
   explicit live_table(io_thread& thread) : thread_{thread} {}
 
   live_table(const live_table&) = delete;
@@ -45,16 +46,16 @@ class live_table {
   io_thread& thread() noexcept { return thread_; }
 
   /// Takes an object; it is destroyed after `close` and its last handler.
-  template <class Object>
-  Object& add(std::unique_ptr<Object> object);
+  template <class Object> Object& add(std::unique_ptr<Object> object);
 
   std::size_t size() const noexcept { return objects_.size(); }
 
-  /// Closes everything. `emptied`, when set, is called once the last object has gone (at once if there is none).
+  /// Closes everything. `emptied`, when set, is called once the last object has gone (at once if
+  /// there is none).
   void close_all(close_reason why);
   std::function<void()> emptied;
 
- private:
+private:
   friend class live_object;
   void erase(std::list<std::unique_ptr<live_object>>::iterator which);
 
@@ -62,29 +63,29 @@ class live_table {
   std::list<std::unique_ptr<live_object>> objects_;
 };
 
-/// Something with asynchronous operations on one I/O thread. Handlers are made with `counted`: they do not run once the object
-/// is closed, and the object outlives them all.
+/// Something with asynchronous operations on one I/O thread. Handlers are made with `counted`: they
+/// do not run once the object is closed, and the object outlives them all.
 class live_object {
- public:
+public:
   explicit live_object(live_table& table) noexcept : table_{table} {}
   virtual ~live_object() = default;
 
   live_object(const live_object&) = delete;
   live_object& operator=(const live_object&) = delete;
 
-  /// The one way down, from any cause. Idempotent. The object is gone after its last handler, never within this call.
+  /// The one way down, from any cause. Idempotent. The object is gone after its last handler, never
+  /// within this call.
   void close(close_reason why);
 
   bool closed() const noexcept { return closed_; }
   close_reason why_closed() const noexcept { return why_; }
 
- protected:
+protected:
   /// Cancels and closes whatever there is; frees nothing. Called once.
   virtual void closing() = 0;
 
   /// A handler that runs `next(error, count)` while the object is open, and keeps it until then.
-  template <class Next>
-  auto counted(Next next) {
+  template <class Next> auto counted(Next next) {
     ++pending_;
     return [this, next = std::move(next)](const error_code& error, std::size_t count = 0) mutable {
       if (!closed_) next(error, count);
@@ -95,7 +96,7 @@ class live_object {
   live_table& table() noexcept { return table_; }
   asio::io_context& context() noexcept { return table_.thread().context(); }
 
- private:
+private:
   friend class live_table;
   void release() {
     // Destroys *this: nothing may follow.
@@ -109,8 +110,7 @@ class live_object {
   close_reason why_ = close_reason::finished;
 };
 
-template <class Object>
-Object& live_table::add(std::unique_ptr<Object> object) {
+template <class Object> Object& live_table::add(std::unique_ptr<Object> object) {
   Object& result = *object;
   live_object& base = result;
   objects_.push_front(std::move(object));
@@ -118,18 +118,20 @@ Object& live_table::add(std::unique_ptr<Object> object) {
   return result;
 }
 
-/// A live object with one deadline. Moving it later costs no timer operation: the timer wakes when it was due before, and
-/// sleeps again.
+/// A live object with one deadline. Moving it later costs no timer operation: the timer wakes when
+/// it was due before, and sleeps again.
 class timed_object : public live_object {
- public:
+public:
   explicit timed_object(live_table& table);
 
- protected:
+protected:
   void set_deadline(steady_clock::time_point due) {
     due_ = due;
     if (due_ < armed_) arm();
   }
-  void set_deadline(steady_clock::duration from_now) { set_deadline(steady_clock::now() + from_now); }
+  void set_deadline(steady_clock::duration from_now) {
+    set_deadline(steady_clock::now() + from_now);
+  }
   void clear_deadline() noexcept { due_ = steady_clock::time_point::max(); }
 
   /// The deadline has passed; there is none from now on.
@@ -138,7 +140,7 @@ class timed_object : public live_object {
   /// To be called by `closing`.
   void stop_timer();
 
- private:
+private:
   void arm();
 
   asio::steady_timer timer_;

@@ -16,7 +16,9 @@ constexpr std::chrono::milliseconds silence{500};
 constexpr std::size_t most_body = 64 * 1024;
 constexpr std::size_t most_head = 64 * 1024;
 
-bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+bool has(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
 
 struct marker {
   std::string_view text;
@@ -59,7 +61,9 @@ constexpr std::array field_markers{
   field_marker{"server", "SimpleHTTP", "python"},
 };
 
-bool is_redirect(unsigned status) { return status >= 300 && status < 400 && status != 304; }
+bool is_redirect(unsigned status) {
+  return status >= 300 && status < 400 && status != 304;
+}
 
 // The path of a Location on the same server; nothing for one that leads elsewhere.
 std::string local_path(std::string_view location, const endpoint& target) {
@@ -98,8 +102,8 @@ look_evidence evidence_in(const answer_head& head, std::string_view body) {
   return result;
 }
 
-look::look(live_table& table, endpoint target, const workspace_key& key, steady_clock::duration timeout,
-  std::function<void(identity)> said)
+look::look(live_table& table, endpoint target, const workspace_key& key,
+  steady_clock::duration timeout, std::function<void(identity)> said)
     : timed_object{table},
       target_{std::move(target)},
       base_{preview_path(key)},
@@ -124,6 +128,11 @@ void look::say(const identity& what) {
 }
 
 void look::deadline_passed() {
+  if (head_read_) {
+    // It answers, and does not come to an end: an event stream, or a body without a length.
+    answered(evidence_in(head_, content_));
+    return;
+  }
   if (step_ != step::root) {
     // What it is has been seen; only the base path stays open.
     conclude();
@@ -174,11 +183,12 @@ void look::ask(step what, std::string path) {
 
 void look::receive() {
   const auto room = in_.prepare(4096, most_head + most_body);
-  socket_.async_read_some(room, counted([this, round = round_](const error_code& error, std::size_t count) {
-    if (round != round_) return;
-    in_.commit(count);
-    received(error);
-  }));
+  socket_.async_read_some(
+    room, counted([this, round = round_](const error_code& error, std::size_t count) {
+      if (round != round_) return;
+      in_.commit(count);
+      received(error);
+    }));
 }
 
 void look::received(const error_code& error) {
@@ -227,7 +237,8 @@ void look::received(const error_code& error) {
 
 void look::answered(look_evidence seen) {
   const auto below_base = [this](std::string_view path) {
-    return path.substr(0, base_.size()) == base_ && (path.size() == base_.size() || path[base_.size()] == '/' || path[base_.size()] == '?');
+    return path.substr(0, base_.size()) == base_ &&
+           (path.size() == base_.size() || path[base_.size()] == '/' || path[base_.size()] == '?');
   };
   const auto note = [this, &seen] {
     result_.html = result_.html || seen.html;
@@ -245,7 +256,8 @@ void look::answered(look_evidence seen) {
       }
       // From here on a time-out only leaves the base path open.
       set_deadline(end_);
-      const std::string path = is_redirect(seen.status) ? local_path(seen.location, target_) : std::string{};
+      const std::string path =
+        is_redirect(seen.status) ? local_path(seen.location, target_) : std::string{};
       if (!path.empty() && !below_base(path)) {
         ask(step::root_followed, path);
       } else {
@@ -258,7 +270,8 @@ void look::answered(look_evidence seen) {
       ask(step::base, base_ + "/");
       return;
     case step::base: {
-      const std::string path = is_redirect(seen.status) ? local_path(seen.location, target_) : std::string{};
+      const std::string path =
+        is_redirect(seen.status) ? local_path(seen.location, target_) : std::string{};
       if (!path.empty() && below_base(path)) {
         // Some want the final slash, others do not: what counts is that there is a page in the end.
         ask(step::base_followed, path);
@@ -266,7 +279,8 @@ void look::answered(look_evidence seen) {
       }
       break;
     }
-    case step::base_followed: break;
+    case step::base_followed:
+      break;
   }
   if (good) {
     result_.prefix = prefix_mode::kept;
@@ -287,8 +301,8 @@ void look::conclude() {
   close(close_reason::finished);
 }
 
-connect_probe::connect_probe(live_table& table, const endpoint& target, steady_clock::duration timeout,
-  std::function<void(probe_outcome, uint64_t)> done)
+connect_probe::connect_probe(live_table& table, const endpoint& target,
+  steady_clock::duration timeout, std::function<void(probe_outcome, uint64_t)> done)
     : timed_object{table},
       address_{address_of(target)},
       timeout_{timeout},
@@ -313,7 +327,8 @@ void connect_probe::start() {
 }
 
 void connect_probe::finish(probe_outcome outcome) {
-  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - begun_);
+  const auto took =
+    std::chrono::duration_cast<std::chrono::microseconds>(steady_clock::now() - begun_);
   if (auto done = std::exchange(done_, nullptr)) done(outcome, static_cast<uint64_t>(took.count()));
   close(close_reason::finished);
 }

@@ -29,16 +29,16 @@ look_evidence evidence_in(const answer_head& head, std::string_view body);
 
 /// One polite look at a listener. Owned by its thread's table; closes by itself.
 class look final : public timed_object {
- public:
+public:
   look(live_table& table, endpoint target, const workspace_key& key, steady_clock::duration timeout,
     std::function<void(identity)> said);
   void start();
 
- protected:
+protected:
   void closing() override;
   void deadline_passed() override;
 
- private:
+private:
   // What is asked, in this order; most looks need the first only.
   enum class step : uint8_t { root, root_followed, base, base_followed };
 
@@ -71,16 +71,16 @@ class look final : public timed_object {
 
 /// One TCP connect, as a health check. Owned by its thread's table; closes by itself.
 class connect_probe final : public timed_object {
- public:
+public:
   connect_probe(live_table& table, const endpoint& target, steady_clock::duration timeout,
     std::function<void(probe_outcome, uint64_t)> done);
   void start();
 
- protected:
+protected:
   void closing() override;
   void deadline_passed() override { finish(probe_outcome::timed_out); }
 
- private:
+private:
   void finish(probe_outcome outcome);
 
   asio::ip::tcp::endpoint address_;

@@ -103,7 +103,8 @@ framing_fields read_framing(const std::vector<field>& fields) {
   for (const field& f : fields) {
     if (equal_no_case(f.name, "content-length")) {
       const auto length = number(f.value);
-      if (!length || (result.content_length && result.content_length != length)) result.wrong = true;
+      if (!length || (result.content_length && result.content_length != length))
+        result.wrong = true;
       result.content_length = length;
     } else if (equal_no_case(f.name, "transfer-encoding")) {
       if (f.value.empty()) result.wrong = true;
@@ -159,7 +160,8 @@ bool read_target(request_head& head, std::string_view& authority) {
   return true;
 }
 
-// A host, with a port or without (RFC 3986, section 3.2.2); loosely, since it is compared and never resolved.
+// A host, with a port or without (RFC 3986, section 3.2.2); loosely, since it is compared and never
+// resolved.
 bool plausible_host(std::string_view host) noexcept {
   return !host.empty() && std::all_of(host.begin(), host.end(), [](char c) {
     return is(c, is_target) && std::string_view{"/?#@\\,\"<>"}.find(c) == std::string_view::npos;
@@ -169,8 +171,8 @@ bool plausible_host(std::string_view host) noexcept {
 }  // namespace
 
 bool equal_no_case(std::string_view a, std::string_view b) noexcept {
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                   [](char x, char y) { return lower(x) == lower(y); });
 }
 
 std::string_view trimmed(std::string_view text) noexcept {
@@ -181,7 +183,8 @@ std::string_view trimmed(std::string_view text) noexcept {
 
 bool list_has(std::string_view list, std::string_view token) noexcept {
   bool found = false;
-  for_each_element(list, [&](std::string_view element) { found = found || equal_no_case(element, token); });
+  for_each_element(
+    list, [&](std::string_view element) { found = found || equal_no_case(element, token); });
   return found;
 }
 
@@ -206,8 +209,15 @@ head_scanner::progress head_scanner::scan(std::string_view bytes, std::size_t li
       // An empty line before a request is what some clients send after a body (RFC 9112, 2.2).
       if (bytes[line_] != '\r' && !is(bytes[line_], is_token)) return progress::malformed;
     }
-    const void* found =
-      seen_ < bytes.size() ? std::memchr(bytes.data() + seen_, '\n', bytes.size() - seen_) : nullptr;
+    // A server that answers with a bare word leaves the connection open (Next does): known by its
+    // first bytes.
+    constexpr std::string_view name = "HTTP/";
+    if (!first_line_read_ && kind_ == kind::answer &&
+        bytes.substr(0, name.size()) != name.substr(0, bytes.size()))
+      return progress::malformed;
+    const void* found = seen_ < bytes.size()
+                          ? std::memchr(bytes.data() + seen_, '\n', bytes.size() - seen_)
+                          : nullptr;
     if (found == nullptr) {
       seen_ = bytes.size();
       return seen_ - begin_ > limit ? progress::too_large : progress::incomplete;
@@ -226,8 +236,6 @@ head_scanner::progress head_scanner::scan(std::string_view bytes, std::size_t li
         if (blank == std::string_view::npos || version_of(line.substr(blank + 1)) == 0)
           return progress::malformed;
       }
-      if (!first_line_read_ && kind_ == kind::answer && line.substr(0, 5) != "HTTP/")
-        return progress::malformed;
       first_line_read_ = true;
     } else if (first_line_read_) {
       return progress::complete;
@@ -256,17 +264,21 @@ std::optional<message_error> read_request_head(std::string_view text, request_he
   head.target = line.substr(first + 1, last - first - 1);
   head.version = version_of(line.substr(last + 1));
   if (head.version == 20)
-    return message_error{505, "version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here."};
-  if (head.version == 0 || !all(head.method, is_token) || head.target.empty() || !all(head.target, is_target))
+    return message_error{
+      505, "version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here."};
+  if (head.version == 0 || !all(head.method, is_token) || head.target.empty() ||
+      !all(head.target, is_target))
     return malformed("The request line is not HTTP/1.1.");
   if (head.method == "CONNECT")
     return message_error{501, "not_implemented", "This is not a forward proxy."};
 
   switch (read_fields(text, head.fields)) {
-    case field_fault::malformed: return malformed("A header field is malformed.");
+    case field_fault::malformed:
+      return malformed("A header field is malformed.");
     case field_fault::too_many:
       return message_error{431, "header_too_large", "The request has too many header fields."};
-    case field_fault::none: break;
+    case field_fault::none:
+      break;
   }
 
   std::string_view authority;
@@ -279,7 +291,8 @@ std::optional<message_error> read_request_head(std::string_view text, request_he
   }
   if (hosts > 1) return malformed("The request has more than one Host.");
   if (hosts == 0 && head.version == 11) return malformed("The request has no Host.");
-  if (!head.host.empty() && !plausible_host(head.host)) return malformed("The Host is not a host name.");
+  if (!head.host.empty() && !plausible_host(head.host))
+    return malformed("The Host is not a host name.");
   if (!authority.empty()) {
     if (!plausible_host(authority)) return malformed("The Host is not a host name.");
     head.host = authority;
@@ -288,7 +301,8 @@ std::optional<message_error> read_request_head(std::string_view text, request_he
   const framing_fields framing = read_framing(head.fields);
   if (framing.wrong) return malformed("The length of the body is ambiguous.");
   if (framing.unsupported)
-    return message_error{501, "not_implemented", "Chunked is the only transfer coding spoken here."};
+    return message_error{
+      501, "not_implemented", "Chunked is the only transfer coding spoken here."};
   if (framing.chunked && head.version == 10) return malformed("HTTP/1.0 has no transfer codings.");
   head.content_length = framing.content_length;
   head.chunked = framing.chunked;
@@ -299,10 +313,11 @@ std::optional<message_error> read_request_head(std::string_view text, request_he
   for (const field& f : head.fields) {
     if (equal_no_case(f.name, "connection")) connection_upgrade |= list_has(f.value, "upgrade");
     if (equal_no_case(f.name, "upgrade")) websocket |= list_has(f.value, "websocket");
-    if (equal_no_case(f.name, "expect")) head.expects_continue |= equal_no_case(f.value, "100-continue");
+    if (equal_no_case(f.name, "expect"))
+      head.expects_continue |= equal_no_case(f.value, "100-continue");
   }
-  head.websocket_upgrade = head.version == 11 && head.method == "GET" && connection_upgrade && websocket &&
-                           !head.chunked && head.content_length.value_or(0) == 0;
+  head.websocket_upgrade = head.version == 11 && head.method == "GET" && connection_upgrade &&
+                           websocket && !head.chunked && head.content_length.value_or(0) == 0;
   if (head.version == 10) head.expects_continue = false;
   return std::nullopt;
 }
@@ -338,13 +353,19 @@ void body_reader::begin(framing how, uint64_t length) noexcept {
   left_ = 0;
   overhead_ = 0;
   switch (how) {
-    case framing::none: state_ = state::done; break;
+    case framing::none:
+      state_ = state::done;
+      break;
     case framing::length:
       left_ = length;
       state_ = length == 0 ? state::done : state::counted;
       break;
-    case framing::chunked: state_ = state::size_first; break;
-    case framing::until_close: state_ = state::open; break;
+    case framing::chunked:
+      state_ = state::size_first;
+      break;
+    case framing::until_close:
+      state_ = state::open;
+      break;
   }
 }
 
@@ -355,7 +376,8 @@ void body_reader::end_of_stream() noexcept {
 std::size_t body_reader::feed(std::string_view bytes, std::string* content) {
   switch (state_) {
     case state::done:
-    case state::wrong: return 0;
+    case state::wrong:
+      return 0;
     case state::open:
       if (content != nullptr) content->append(bytes);
       return bytes.size();
@@ -366,7 +388,8 @@ std::size_t body_reader::feed(std::string_view bytes, std::string* content) {
       if (left_ == 0) state_ = state::done;
       return n;
     }
-    default: return feed_chunked(bytes, content);
+    default:
+      return feed_chunked(bytes, content);
   }
 }
 
@@ -444,8 +467,12 @@ void body_reader::step(char c) noexcept {
         state_ = left_ == 0 ? state::trailer_begin : state::data;
       }
       return;
-    case state::data_cr: state_ = c == '\r' ? state::data_lf : state::wrong; return;
-    case state::data_lf: state_ = c == '\n' ? state::size_first : state::wrong; return;
+    case state::data_cr:
+      state_ = c == '\r' ? state::data_lf : state::wrong;
+      return;
+    case state::data_lf:
+      state_ = c == '\n' ? state::size_first : state::wrong;
+      return;
     case state::trailer_begin:
       if (c == '\r') {
         state_ = state::last_lf;
@@ -460,61 +487,109 @@ void body_reader::step(char c) noexcept {
         state_ = state::wrong;
       }
       return;
-    case state::trailer_lf: state_ = c == '\n' ? state::trailer_begin : state::wrong; return;
-    case state::last_lf: state_ = c == '\n' ? state::done : state::wrong; return;
+    case state::trailer_lf:
+      state_ = c == '\n' ? state::trailer_begin : state::wrong;
+      return;
+    case state::last_lf:
+      state_ = c == '\n' ? state::done : state::wrong;
+      return;
     case state::counted:
     case state::open:
     case state::data:
     case state::done:
-    case state::wrong: return;
+    case state::wrong:
+      return;
   }
 }
 
 std::string_view reason_phrase(unsigned status) noexcept {
   switch (status) {
-    case 100: return "Continue";
-    case 101: return "Switching Protocols";
-    case 103: return "Early Hints";
-    case 200: return "OK";
-    case 201: return "Created";
-    case 202: return "Accepted";
-    case 204: return "No Content";
-    case 206: return "Partial Content";
-    case 301: return "Moved Permanently";
-    case 302: return "Found";
-    case 303: return "See Other";
-    case 304: return "Not Modified";
-    case 307: return "Temporary Redirect";
-    case 308: return "Permanent Redirect";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 406: return "Not Acceptable";
-    case 408: return "Request Timeout";
-    case 409: return "Conflict";
-    case 410: return "Gone";
-    case 411: return "Length Required";
-    case 412: return "Precondition Failed";
-    case 413: return "Content Too Large";
-    case 414: return "URI Too Long";
-    case 415: return "Unsupported Media Type";
-    case 416: return "Range Not Satisfiable";
-    case 417: return "Expectation Failed";
-    case 421: return "Misdirected Request";
-    case 422: return "Unprocessable Content";
-    case 426: return "Upgrade Required";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 502: return "Bad Gateway";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 505: return "HTTP Version Not Supported";
-    case 508: return "Loop Detected";
-    default: return {};
+    case 100:
+      return "Continue";
+    case 101:
+      return "Switching Protocols";
+    case 103:
+      return "Early Hints";
+    case 200:
+      return "OK";
+    case 201:
+      return "Created";
+    case 202:
+      return "Accepted";
+    case 204:
+      return "No Content";
+    case 206:
+      return "Partial Content";
+    case 301:
+      return "Moved Permanently";
+    case 302:
+      return "Found";
+    case 303:
+      return "See Other";
+    case 304:
+      return "Not Modified";
+    case 307:
+      return "Temporary Redirect";
+    case 308:
+      return "Permanent Redirect";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 406:
+      return "Not Acceptable";
+    case 408:
+      return "Request Timeout";
+    case 409:
+      return "Conflict";
+    case 410:
+      return "Gone";
+    case 411:
+      return "Length Required";
+    case 412:
+      return "Precondition Failed";
+    case 413:
+      return "Content Too Large";
+    case 414:
+      return "URI Too Long";
+    case 415:
+      return "Unsupported Media Type";
+    case 416:
+      return "Range Not Satisfiable";
+    case 417:
+      return "Expectation Failed";
+    case 421:
+      return "Misdirected Request";
+    case 422:
+      return "Unprocessable Content";
+    case 426:
+      return "Upgrade Required";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 502:
+      return "Bad Gateway";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
+    case 508:
+      return "Loop Detected";
+    default:
+      return {};
   }
 }
 
@@ -532,7 +607,8 @@ bool is_navigation(const request_head& head) noexcept {
     if (equal_no_case(f.name, "sec-fetch-mode")) return equal_no_case(f.value, "navigate");
   }
   if (fetch_metadata) return false;
-  // Preferred: the first type that is named. Browsers name it first, programs that take anything do not name it at all.
+  // Preferred: the first type that is named. Browsers name it first, programs that take anything do
+  // not name it at all.
   std::string_view first;
   for_each_element(head["accept"], [&](std::string_view element) {
     if (first.empty()) first = trimmed(element.substr(0, element.find(';')));
@@ -540,7 +616,8 @@ bool is_navigation(const request_head& head) noexcept {
   return equal_no_case(first, "text/html") || equal_no_case(first, "application/xhtml+xml");
 }
 
-void write_answer_head(std::string& out, const response& answer, const own_answer& how, std::string_view date) {
+void write_answer_head(
+  std::string& out, const response& answer, const own_answer& how, std::string_view date) {
   out += "HTTP/1.1 ";
   out += std::to_string(answer.status);
   out += ' ';
@@ -583,12 +660,23 @@ std::string escape_html(std::string_view text) {
   out.reserve(text.size());
   for (char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;

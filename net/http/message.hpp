@@ -9,8 +9,9 @@
 
 #include "previewd/net/http/exchange.hpp"
 
-/// Reading HTTP/1.1 (RFC 9112): pure machines over bytes, without a socket. Strict with requests, since what two parsers read
-/// differently is how requests are smuggled; with answers only as far as it makes no difference to whom the bytes belong.
+/// Reading HTTP/1.1 (RFC 9112): pure machines over bytes, without a socket. Strict with requests,
+/// since what two parsers read differently is how requests are smuggled; with answers only as far
+/// as it makes no difference to whom the bytes belong.
 namespace previewd::net::http {
 
 /// ASCII, without case.
@@ -19,9 +20,9 @@ bool equal_no_case(std::string_view a, std::string_view b) noexcept;
 /// Without the blanks and tabs around it.
 std::string_view trimmed(std::string_view text) noexcept;
 
-/// Calls `use(element)` for every element of a comma-separated list (RFC 9110, section 5.6.1), trimmed, empty ones left out.
-template <class Use>
-void for_each_element(std::string_view list, Use use) {
+/// Calls `use(element)` for every element of a comma-separated list (RFC 9110, section 5.6.1),
+/// trimmed, empty ones left out.
+template <class Use> void for_each_element(std::string_view list, Use use) {
   while (!list.empty()) {
     const std::size_t comma = list.find(',');
     const std::string_view element = trimmed(list.substr(0, comma));
@@ -37,24 +38,27 @@ bool list_has(std::string_view list, std::string_view token) noexcept;
 /// The first value of a field, by its name in any case; empty when there is none.
 std::string_view find_field(const std::vector<field>& fields, std::string_view name) noexcept;
 
-/// Finds the end of a head in bytes that arrive bit by bit. A request's lines end in CR LF; an answer's may end in LF alone.
+/// Finds the end of a head in bytes that arrive bit by bit. A request's lines end in CR LF; an
+/// answer's may end in LF alone.
 class head_scanner {
- public:
+public:
   enum class kind : uint8_t { request, answer };
   enum class progress : uint8_t { incomplete, complete, malformed, too_large };
 
   explicit head_scanner(kind what) noexcept : kind_{what} {}
 
-  /// Looks at all bytes there are so far, those of earlier calls included. `limit`: bytes of the whole head.
+  /// Looks at all bytes there are so far, those of earlier calls included. `limit`: bytes of the
+  /// whole head.
   progress scan(std::string_view bytes, std::size_t limit) noexcept;
 
-  /// After `complete`: where the head begins (empty lines before a request are skipped) and ends, its empty line included.
+  /// After `complete`: where the head begins (empty lines before a request are skipped) and ends,
+  /// its empty line included.
   std::size_t begin() const noexcept { return begin_; }
   std::size_t end() const noexcept { return line_; }
 
   void reset() noexcept;
 
- private:
+private:
   kind kind_;
   std::size_t begin_ = 0;
   std::size_t line_ = 0;  // where the line under way begins
@@ -89,13 +93,14 @@ bool read_answer_head(std::string_view text, answer_head& head);
 
 /// Follows the framing of a body, and says which bytes are its own.
 class body_reader {
- public:
+public:
   enum class framing : uint8_t { none, length, chunked, until_close };
 
   void begin(framing how, uint64_t length = 0) noexcept;
 
-  /// Takes bytes off the front and returns how many belong to the body, framing and trailers included. Stops at its end, or
-  /// at the byte that is wrong. Appends the content alone to `content` when that is given.
+  /// Takes bytes off the front and returns how many belong to the body, framing and trailers
+  /// included. Stops at its end, or at the byte that is wrong. Appends the content alone to
+  /// `content` when that is given.
   std::size_t feed(std::string_view bytes, std::string* content = nullptr);
 
   /// The other side has closed: the end of a body that has no other.
@@ -105,7 +110,7 @@ class body_reader {
   bool malformed() const noexcept { return state_ == state::wrong; }
   framing how() const noexcept { return framing_; }
 
- private:
+private:
   enum class state : uint8_t {
     counted,
     open,
@@ -136,19 +141,22 @@ class body_reader {
 /// What HTTP calls the status; empty for one it does not name (RFC 9110, section 15).
 std::string_view reason_phrase(unsigned status) noexcept;
 
-/// Whether a browser wants a page: `Sec-Fetch-Mode: navigate`, or no `Sec-Fetch-*` and `Accept` prefers HTML.
+/// Whether a browser wants a page: `Sec-Fetch-Mode: navigate`, or no `Sec-Fetch-*` and `Accept`
+/// prefers HTML.
 bool is_navigation(const request_head& head) noexcept;
 
 /// Whether the method may be repeated without harm (RFC 9110, section 9.2.2).
 bool is_idempotent(std::string_view method) noexcept;
 
-/// Writes the head of an answer of previewd itself. `length`: of its body; none: chunked, or until the close for HTTP/1.0.
+/// Writes the head of an answer of previewd itself. `length`: of its body; none: chunked, or until
+/// the close for HTTP/1.0.
 struct own_answer {
   unsigned version = 11;
   bool keep_alive = true;
   std::optional<uint64_t> length;
 };
-void write_answer_head(std::string& out, const response& answer, const own_answer& how, std::string_view date);
+void write_answer_head(
+  std::string& out, const response& answer, const own_answer& how, std::string_view date);
 
 /// `text` with `& < > " '` made harmless in HTML.
 std::string escape_html(std::string_view text);

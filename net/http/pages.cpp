@@ -25,8 +25,10 @@ std::string page(std::string_view title, std::string_view sentence, std::string_
     "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">";
   out.append(head).append("<title>").append(escape_html(title));
   out.append(
-    "</title><style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;display:grid;"
-    "place-content:center;min-height:90vh;margin:0;padding:1rem;text-align:center}h1{font-size:1.25rem}"
+    "</title><style>:root{color-scheme:light dark}body{font:16px/1.5 "
+    "system-ui,sans-serif;display:grid;"
+    "place-content:center;min-height:90vh;margin:0;padding:1rem;text-align:center}h1{font-size:1."
+    "25rem}"
     "p{opacity:.75;max-width:36rem}</style></head><body><main><h1>");
   out.append(escape_html(title)).append("</h1><p>").append(escape_html(sentence));
   return out.append("</p></main></body></html>");
@@ -46,7 +48,8 @@ response problem(errc code, std::string detail) {
   return problem(static_cast<unsigned>(http_status(code)), to_code(code), std::move(detail));
 }
 
-response error_answer(const request_head& head, unsigned status, std::string_view code, std::string_view sentence) {
+response error_answer(
+  const request_head& head, unsigned status, std::string_view code, std::string_view sentence) {
   if (!is_navigation(head)) return problem(status, code, std::string{sentence});
   response answer;
   answer.status = status;
@@ -56,8 +59,8 @@ response error_answer(const request_head& head, unsigned status, std::string_vie
   return answer;
 }
 
-response unavailable_answer(const request_head& head, const preview_target& target, const preview_pages& pages,
-  const stop_record* last_stop, std::string_view sentence) {
+response unavailable_answer(const request_head& head, const preview_target& target,
+  const preview_pages& pages, const stop_record* last_stop, std::string_view sentence) {
   response answer;
   answer.status = 503;
   answer.fields.emplace_back("Retry-After", "1");

@@ -14,22 +14,29 @@ namespace previewd::net::http {
 namespace {
 
 constexpr std::size_t answer_buffer = 64 * 1024;
-// A request that cannot be sent twice takes no connection whose end may be near (node closes after 5 s).
+// A request that cannot be sent twice takes no connection whose end may be near (node closes after
+// 5 s).
 constexpr std::chrono::seconds safe_idle{1};
 
-asio::const_buffer bytes_of(std::string_view text) { return {text.data(), text.size()}; }
+asio::const_buffer bytes_of(std::string_view text) {
+  return {text.data(), text.size()};
+}
 
 constexpr std::string_view nothing_there = "No dev server of this workspace is running now.";
-constexpr std::string_view starting = "The dev server is starting or restarting; try again in a moment.";
-constexpr std::string_view stopped = "The dev server is stopped (Ctrl+Z); type fg in its terminal to let it run again.";
-constexpr std::string_view no_tls = "The dev server speaks HTTPS, which cannot be proxied yet; start it without.";
+constexpr std::string_view starting =
+  "The dev server is starting or restarting; try again in a moment.";
+constexpr std::string_view stopped =
+  "The dev server is stopped (Ctrl+Z); type fg in its terminal to let it run again.";
+constexpr std::string_view no_tls =
+  "The dev server speaks HTTPS, which cannot be proxied yet; start it without.";
 constexpr std::string_view not_http = "The dev server's answer is not HTTP.";
 constexpr std::string_view no_answer = "The dev server closed the connection without an answer.";
 
 }  // namespace
 
 forwarding proxied_request::forwarding_of() const {
-  return {client_.head(), target_, server_->what.prefix, server_->what.upstream, client_.client_address(), client_.scheme()};
+  return {client_.head(), target_, server_->what.prefix, server_->what.upstream,
+    client_.client_address(), client_.scheme()};
 }
 
 observer proxied_request::seen_as() const {
@@ -38,7 +45,8 @@ observer proxied_request::seen_as() const {
 
 bool proxied_request::may_repeat() const {
   const request_head& head = client_.head();
-  return !repeated_ && is_idempotent(head.method) && client_.body().how() != body_reader::framing::chunked &&
+  return !repeated_ && is_idempotent(head.method) &&
+         client_.body().how() != body_reader::framing::chunked &&
          head.content_length.value_or(0) == 0;
 }
 
@@ -53,7 +61,8 @@ void proxied_request::start(preview_target target) {
   up_failed_ = sending_down_ = answer_begun_ = false;
   stage_ = stage::none;
   if (hops_of(client_.head()) >= core_.settings.hops) {
-    fail(508, "loop_detected", "The request has come through previewd too often: the preview leads back to itself.");
+    fail(508, "loop_detected",
+      "The request has come through previewd too often: the preview leads back to itself.");
     return;
   }
   dispatch();
@@ -68,8 +77,9 @@ void proxied_request::dispatch() {
   }
   server_ = std::move(server);
   const request_head& head = client_.head();
-  const bool bare = target_.by == preview_target::address::path && server_->what.prefix == prefix_mode::stripped &&
-                    !target_.prefix.empty() && head.path.size() == target_.prefix.size();
+  const bool bare = target_.by == preview_target::address::path &&
+                    server_->what.prefix == prefix_mode::stripped && !target_.prefix.empty() &&
+                    head.path.size() == target_.prefix.size();
   if (bare && !head.websocket_upgrade) {
     leave_hold();
     response answer;
@@ -92,7 +102,8 @@ void proxied_request::dispatch() {
     return;
   }
   if (resend_ == resend::no) {
-    // It must not be sent again. The server that took it is alive, or has a successor that knows nothing of it.
+    // It must not be sent again. The server that took it is alive, or has a successor that knows
+    // nothing of it.
     if (server_->what.ref.generation == unanswered_generation_) {
       fail(502, "bad_gateway", no_answer);
     } else {
@@ -106,7 +117,9 @@ void proxied_request::dispatch() {
   }
   leave_hold();
   answer_begun_ = false;
-  const auto oldest = may_repeat() ? core_.settings.pool_timeout : std::min<steady_clock::duration>(safe_idle, core_.settings.pool_timeout);
+  const auto oldest = may_repeat()
+                        ? core_.settings.pool_timeout
+                        : std::min<steady_clock::duration>(safe_idle, core_.settings.pool_timeout);
   link_ = fresh_ || head.websocket_upgrade ? nullptr : core_.idle->take(*server_, oldest, *this);
   pooled_ = link_ != nullptr;
   if (pooled_) {
@@ -145,7 +158,8 @@ void proxied_request::hold() {
   }
   stage_ = stage::held;
   client_.set_deadline(hold_until_);
-  // To notice when the client gives up. An upgrade's socket is kept free of operations: it may leave the connection.
+  // To notice when the client gives up. An upgrade's socket is kept free of operations: it may
+  // leave the connection.
   if (!head.websocket_upgrade) client_.read();
 }
 
@@ -159,7 +173,8 @@ void proxied_request::unavailable(std::string_view sentence) {
   drop_link();
   stage_ = stage::none;
   const workspace_entry* entry = core_.routes.find(target_.key);
-  const stop_record* last_stop = entry != nullptr && entry->last_stop ? &*entry->last_stop : nullptr;
+  const stop_record* last_stop =
+    entry != nullptr && entry->last_stop ? &*entry->last_stop : nullptr;
   client_.answer(unavailable_answer(client_.head(), target_, core_.pages, last_stop, sentence));
 }
 
@@ -211,7 +226,8 @@ void proxied_request::send_request() {
     fail(400, "bad_request", "The body's chunks are malformed.");
     return;
   }
-  const auto limit = client_.head().websocket_upgrade ? core_.settings.upgrade_timeout : core_.settings.response_timeout;
+  const auto limit = client_.head().websocket_upgrade ? core_.settings.upgrade_timeout
+                                                      : core_.settings.response_timeout;
   if (limit == std::chrono::milliseconds::zero()) {
     client_.clear_deadline();
   } else {
@@ -234,10 +250,13 @@ void proxied_request::link_sent(const error_code& error) {
     case stage::answering:
       if (!client_.head().websocket_upgrade) pump_up();
       return;
-    case stage::switching: open_tunnel(); return;
+    case stage::switching:
+      open_tunnel();
+      return;
     case stage::none:
     case stage::held:
-    case stage::connecting: return;
+    case stage::connecting:
+      return;
   }
 }
 
@@ -266,7 +285,8 @@ void proxied_request::pump_up() {
     return;
   }
   // An upload that goes on is not overdue.
-  if (stage_ == stage::waiting && core_.settings.response_timeout != std::chrono::milliseconds::zero())
+  if (stage_ == stage::waiting &&
+      core_.settings.response_timeout != std::chrono::milliseconds::zero())
     client_.set_deadline(core_.settings.response_timeout);
   link_->send({bytes_of(client_.unread().substr(0, up_body_)), {}});
 }
@@ -307,7 +327,8 @@ void proxied_request::died_before_answer() {
     dispatch();
     return;
   }
-  // Between the death of a server and the end of its socket the kernel accepts and resets: as good as a refusal.
+  // Between the death of a server and the end of its socket the kernel accepts and resets: as good
+  // as a refusal.
   core_.refused(*server_, seen_as());
   if (may_repeat()) {
     repeated_ = fresh_ = true;
@@ -322,7 +343,9 @@ void proxied_request::link_closed(close_reason why) {
   client_.consume(std::exchange(up_body_, 0));
   link_ = nullptr;
   switch (stage_) {
-    case stage::connecting: dispatch(); return;
+    case stage::connecting:
+      dispatch();
+      return;
     case stage::waiting:
       if (sending_down_ || answer_begun_) {
         client_.close(why);
@@ -334,9 +357,12 @@ void proxied_request::link_closed(close_reason why) {
       }
       return;
     case stage::answering:
-    case stage::switching: client_.close(why); return;
+    case stage::switching:
+      client_.close(why);
+      return;
     case stage::none:
-    case stage::held: return;
+    case stage::held:
+      return;
   }
 }
 
@@ -348,8 +374,12 @@ void proxied_request::pump_down() {
         link_->receive(std::max(answer_buffer, core_.settings.answer_header_bytes + 1024));
         return;
       case head_scanner::progress::malformed:
-      case head_scanner::progress::too_large: fail(502, "bad_gateway", not_http); return;
-      case head_scanner::progress::complete: head_arrived(scanner_.end()); return;
+      case head_scanner::progress::too_large:
+        fail(502, "bad_gateway", not_http);
+        return;
+      case head_scanner::progress::complete:
+        head_arrived(scanner_.end());
+        return;
     }
   }
   if (stage_ != stage::answering) return;
@@ -371,7 +401,8 @@ void proxied_request::pump_down() {
   }
   sending_down_ = true;
   client_.set_deadline(core_.settings.idle_timeout);
-  client_.send({bytes_of(decode ? std::string_view{decoded_} : link_->unread().substr(0, down_bytes_)), {}});
+  client_.send(
+    {bytes_of(decode ? std::string_view{decoded_} : link_->unread().substr(0, down_bytes_)), {}});
 }
 
 void proxied_request::head_arrived(std::size_t length) {
@@ -431,7 +462,8 @@ void proxied_request::head_arrived(std::size_t length) {
   keep_client_ = head.keep_alive && !until_close && !(decode && !no_body) && !core_.stopping;
   form.keep_alive = keep_client_;
   form.chunked = answer_.chunked && head.version == 11;
-  form.set_cookie = target_.by == preview_target::address::path && !target_.prefix.empty() && is_navigation(head);
+  form.set_cookie =
+    target_.by == preview_target::address::path && !target_.prefix.empty() && is_navigation(head);
   write_client_answer(down_head_, answer_, forwarding_of(), form);
   decoded_.clear();
   const std::string_view rest = link_->unread().substr(length);
@@ -444,7 +476,8 @@ void proxied_request::head_arrived(std::size_t length) {
   down_bytes_ = length + body;
   client_.set_deadline(core_.settings.idle_timeout);
   sending_down_ = true;
-  client_.send({bytes_of(down_head_), bytes_of(decode ? std::string_view{decoded_} : rest.substr(0, body))});
+  client_.send(
+    {bytes_of(down_head_), bytes_of(decode ? std::string_view{decoded_} : rest.substr(0, body))});
 }
 
 void proxied_request::client_sent(const error_code& error) {
@@ -465,7 +498,8 @@ void proxied_request::client_sent(const error_code& error) {
 void proxied_request::answer_complete() {
   upstream_link* link = std::exchange(link_, nullptr);
   stage_ = stage::none;
-  // An answer that came before the whole request was read ends both connections: what is left of the body has nowhere to go.
+  // An answer that came before the whole request was read ends both connections: what is left of
+  // the body has nowhere to go.
   const bool request_done = client_.body().complete() && !link->sending() && !up_failed_;
   client_.consume(std::exchange(up_body_, 0));
   link->detach();
@@ -497,8 +531,12 @@ void proxied_request::open_tunnel() {
 
 void proxied_request::deadline_passed() {
   switch (stage_) {
-    case stage::held: unavailable(starting); return;
-    case stage::connecting: fail(504, "timed_out", "The dev server did not accept the connection in time."); return;
+    case stage::held:
+      unavailable(starting);
+      return;
+    case stage::connecting:
+      fail(504, "timed_out", "The dev server did not accept the connection in time.");
+      return;
     case stage::waiting:
       if (sending_down_) {
         client_.close(close_reason::timed_out);
@@ -507,8 +545,11 @@ void proxied_request::deadline_passed() {
       }
       return;
     case stage::answering:
-    case stage::switching: client_.close(close_reason::timed_out); return;
-    case stage::none: return;
+    case stage::switching:
+      client_.close(close_reason::timed_out);
+      return;
+    case stage::none:
+      return;
   }
 }
 

@@ -15,10 +15,11 @@ namespace previewd::net::http {
 
 class connection;
 
-/// The request of one connection on its way to a server and back. Belongs to the connection and is used again for its next
-/// request. Both directions go on independently of each other: a server may answer without reading what it is sent.
+/// The request of one connection on its way to a server and back. Belongs to the connection and is
+/// used again for its next request. Both directions go on independently of each other: a server may
+/// answer without reading what it is sent.
 class proxied_request final : public link_user, public hold_waiter {
- public:
+public:
   proxied_request(connection& client, server_core& core) : client_{client}, core_{core} {}
 
   /// Begins. The connection has the head, and the bytes that follow it.
@@ -40,16 +41,17 @@ class proxied_request final : public link_user, public hold_waiter {
   // From the route table.
   void routes_changed() override { dispatch(); }
 
- private:
+private:
   enum class stage : uint8_t {
-    none,        // no request, or previewd itself answers it
-    held,        // waits for the routes to change
+    none,  // no request, or previewd itself answers it
+    held,  // waits for the routes to change
     connecting,
-    waiting,     // for the answer's head
-    answering,   // the head has been passed on
-    switching    // the 101 has: the rest is the tunnel's
+    waiting,    // for the answer's head
+    answering,  // the head has been passed on
+    switching   // the 101 has: the rest is the tunnel's
   };
-  /// What becomes of a request that a server took and did not answer, when that server turns out to be alive.
+  /// What becomes of a request that a server took and did not answer, when that server turns out to
+  /// be alive.
   enum class resend : uint8_t { allowed, no };
 
   void dispatch();

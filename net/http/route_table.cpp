@@ -10,9 +10,9 @@ std::shared_ptr<upstream_server> workspace_entry::find(uint16_t port) const {
   for (const auto& server : servers) {
     if (port == 0 ? !server->what.primary : server->what.upstream.port != port) continue;
     // While one moves to a new generation both may be there.
-    const bool better =
-      best == nullptr || (best->closed_off && !server->closed_off) ||
-      (best->closed_off == server->closed_off && best->what.ref.generation < server->what.ref.generation);
+    const bool better = best == nullptr || (best->closed_off && !server->closed_off) ||
+                        (best->closed_off == server->closed_off &&
+                          best->what.ref.generation < server->what.ref.generation);
     if (better) best = server;
   }
   return best;
@@ -51,7 +51,8 @@ bool route_table::apply(workspace_routes routes) {
   }
   for (const auto& server : before)
     if (server != nullptr) server->closed_off = true;
-  // Only now, when every look at the table shows the new routes: who loses a connection may look for another one at once.
+  // Only now, when every look at the table shows the new routes: who loses a connection may look
+  // for another one at once.
   for (const auto& server : before)
     if (server != nullptr) server->close_users(close_reason::route_down);
   const std::vector<std::shared_ptr<upstream_server>> now = entry.servers;

@@ -15,11 +15,11 @@ namespace previewd::net::http {
 
 /// A request that waits for the routes of a workspace to change.
 class hold_waiter {
- public:
+public:
   /// They have. It may leave, and may come back, within the call.
   virtual void routes_changed() = 0;
 
- protected:
+protected:
   ~hold_waiter() = default;
 };
 
@@ -35,14 +35,16 @@ struct workspace_entry {
   std::shared_ptr<upstream_server> find(uint16_t port) const;
 };
 
-/// One I/O thread's replica of all routes. That thread only: no lock, no atomic, one hash lookup a request.
+/// One I/O thread's replica of all routes. That thread only: no lock, no atomic, one hash lookup a
+/// request.
 class route_table {
- public:
+public:
   /// `remembered`: workspaces without a server that are kept, for their last stop.
   explicit route_table(std::size_t remembered) : remembered_{remembered} {}
 
-  /// Takes the routes, unless newer ones are known. In the same step closes all that is open to servers which are absent from
-  /// them or held; then tells those who wait. Returns whether they were taken.
+  /// Takes the routes, unless newer ones are known. In the same step closes all that is open to
+  /// servers which are absent from them or held; then tells those who wait. Returns whether they
+  /// were taken.
   bool apply(workspace_routes routes);
 
   /// Closes what is open to one server, as if it were absent, until routes say otherwise.
@@ -60,7 +62,7 @@ class route_table {
   /// Requests that wait.
   std::size_t waiting() const noexcept { return waiting_; }
 
- private:
+private:
   struct text_hash {
     using is_transparent = void;
     std::size_t operator()(std::string_view text) const noexcept {

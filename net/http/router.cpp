@@ -23,7 +23,8 @@ bool starts_with(std::string_view text, std::string_view start) noexcept {
 std::optional<uint16_t> port_number(std::string_view digits) noexcept {
   uint16_t port = 0;
   const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (digits.empty() || read.ec != std::errc{} || read.ptr != digits.data() + digits.size() || port == 0)
+  if (digits.empty() || read.ec != std::errc{} || read.ptr != digits.data() + digits.size() ||
+      port == 0)
     return std::nullopt;
   return port;
 }
@@ -41,7 +42,8 @@ std::optional<std::string> decoded(std::string_view segment) {
       out += segment[i];
       continue;
     }
-    if (i + 2 >= segment.size() || hex(segment[i + 1]) < 0 || hex(segment[i + 2]) < 0) return std::nullopt;
+    if (i + 2 >= segment.size() || hex(segment[i + 1]) < 0 || hex(segment[i + 2]) < 0)
+      return std::nullopt;
     out += static_cast<char>(hex(segment[i + 1]) * 16 + hex(segment[i + 2]));
     i += 2;
   }
@@ -53,12 +55,14 @@ bool is_service_name(std::string_view name, const http_settings& settings) {
   boost::system::error_code not_numeric;
   const auto address = asio::ip::make_address(std::string{name}, not_numeric);
   if (!not_numeric && address.is_loopback()) return true;
-  return std::find(settings.public_hosts.begin(), settings.public_hosts.end(), name) != settings.public_hosts.end();
+  return std::find(settings.public_hosts.begin(), settings.public_hosts.end(), name) !=
+         settings.public_hosts.end();
 }
 
-// Whether an Origin is one of the service's own, or one that the settings name. A preview's origin is neither: its name is
-// none of the service's.
-bool is_service_origin(std::string_view origin, const host_and_port& host, const http_settings& settings) {
+// Whether an Origin is one of the service's own, or one that the settings name. A preview's origin
+// is neither: its name is none of the service's.
+bool is_service_origin(
+  std::string_view origin, const host_and_port& host, const http_settings& settings) {
   if (std::any_of(settings.auth_origins.begin(), settings.auth_origins.end(),
         [origin](const std::string& allowed) { return equal_no_case(origin, allowed); }))
     return true;
@@ -115,19 +119,23 @@ routing route_origin(const request_head& head, const host_and_port& host, std::s
   const workspace_key* key = routes.by_label(label);
   if (key == nullptr) {
     const std::size_t dashes = label.find("--");
-    const auto port = dashes == std::string_view::npos ? std::nullopt : port_number(label.substr(0, dashes));
+    const auto port =
+      dashes == std::string_view::npos ? std::nullopt : port_number(label.substr(0, dashes));
     if (port) {
       key = routes.by_label(label.substr(dashes + 2));
       target.port = *port;
     }
   }
   if (key == nullptr)
-    return answered(error_answer(head, 404, to_code(errc::not_found), "No preview has this address."));
+    return answered(
+      error_answer(head, 404, to_code(errc::not_found), "No preview has this address."));
   target.key = *key;
 
-  const bool own = is_same_host(head["origin"], head) || is_service_origin(head["origin"], host, settings);
+  const bool own =
+    is_same_host(head["origin"], head) || is_service_origin(head["origin"], host, settings);
   const bool foreign = has_origin(head) && !own;
-  if (starts_with(head.path, reserved)) return foreign ? refuse_origin(head) : to_service(std::move(target));
+  if (starts_with(head.path, reserved))
+    return foreign ? refuse_origin(head) : to_service(std::move(target));
   if (head.websocket_upgrade && foreign) return refuse_origin(head);
   return to_preview(std::move(target));
 }
@@ -139,9 +147,10 @@ bool is_own_below_prefix(std::string_view rest) noexcept {
 
 // What an app under a path address may not shadow: its loading page and scripts ask for these.
 bool is_api_path(std::string_view path) noexcept {
-  constexpr std::array<std::string_view, 6> own{"/api/preview-status/", "/api/terminals", "/api/servers",
-    "/api/events", "/socket.io/", "/debug/connections"};
-  return std::any_of(own.begin(), own.end(), [path](std::string_view o) { return starts_with(path, o); });
+  constexpr std::array<std::string_view, 6> own{"/api/preview-status/", "/api/terminals",
+    "/api/servers", "/api/events", "/socket.io/", "/debug/connections"};
+  return std::any_of(
+    own.begin(), own.end(), [path](std::string_view o) { return starts_with(path, o); });
 }
 
 // The preview under whose path address the page lies that asks for a root-absolute path.
@@ -151,10 +160,12 @@ std::optional<std::string> prefix_of_referer(const request_head& head) {
   if (colon == std::string_view::npos) return std::nullopt;
   const std::string_view rest = referer.substr(colon + 3);
   const std::size_t slash = rest.find('/');
-  if (slash == std::string_view::npos || !equal_no_case(rest.substr(0, slash), head.host)) return std::nullopt;
+  if (slash == std::string_view::npos || !equal_no_case(rest.substr(0, slash), head.host))
+    return std::nullopt;
   const std::string_view path = rest.substr(slash, rest.find_first_of("?#", slash) - slash);
   const auto parts = parse_preview_path(path);
-  if (!parts || !parts->valid || is_own_below_prefix(path.substr(parts->length))) return std::nullopt;
+  if (!parts || !parts->valid || is_own_below_prefix(path.substr(parts->length)))
+    return std::nullopt;
   return std::string{path.substr(0, parts->length)};
 }
 
@@ -178,12 +189,14 @@ std::optional<preview_target> target_of_cookie(const request_head& head) {
   return std::nullopt;
 }
 
-routing route_path(const request_head& head, const preview_path_parts& parts, bool foreign, const http_settings& settings) {
+routing route_path(const request_head& head, const preview_path_parts& parts, bool foreign,
+  const http_settings& settings) {
   if (!parts.valid)
     return answered(error_answer(head, 400, to_code(errc::invalid_name),
-      "Project and user are 1 to 64 characters of A-Z a-z 0-9 . _ ~ @ + -, neither . nor .., and a port is a number."));
-  preview_target target{
-    parts.key, parts.port, preview_target::address::path, std::string{head.path.substr(0, parts.length)}};
+      "Project and user are 1 to 64 characters of A-Z a-z 0-9 . _ ~ @ + -, neither . nor .., and a "
+      "port is a number."));
+  preview_target target{parts.key, parts.port, preview_target::address::path,
+    std::string{head.path.substr(0, parts.length)}};
   if (is_own_below_prefix(head.path.substr(parts.length)))
     return foreign ? refuse_origin(head) : to_service(std::move(target));
   if (settings.paths == path_addresses::off)
@@ -246,23 +259,28 @@ std::optional<preview_path_parts> parse_preview_path(std::string_view path) {
   return parts;
 }
 
-routing route_request(const request_head& head, const http_settings& settings, const route_table& routes) {
+routing
+route_request(const request_head& head, const http_settings& settings, const route_table& routes) {
   const auto host = split_host(head.host);
   if (host && host->name.size() > settings.preview_domain.size() + 1) {
     const std::size_t dot = host->name.size() - settings.preview_domain.size() - 1;
-    if (host->name[dot] == '.' && std::string_view{host->name}.substr(dot + 1) == settings.preview_domain)
-      return route_origin(head, *host, std::string_view{host->name}.substr(0, dot), settings, routes);
+    if (host->name[dot] == '.' &&
+        std::string_view{host->name}.substr(dot + 1) == settings.preview_domain)
+      return route_origin(
+        head, *host, std::string_view{host->name}.substr(0, dot), settings, routes);
   }
   if (!host || !is_service_name(host->name, settings))
     return answered(error_answer(head, 403, to_code(errc::host_not_allowed),
       "The service does not answer to this host name; public.hosts lists further ones."));
 
   const bool foreign = has_origin(head) && !is_service_origin(head["origin"], *host, settings);
-  if (const auto parts = parse_preview_path(head.path)) return route_path(head, *parts, foreign, settings);
+  if (const auto parts = parse_preview_path(head.path))
+    return route_path(head, *parts, foreign, settings);
 
   if (settings.paths == path_addresses::on && !is_api_path(head.path)) {
     if (head.websocket_upgrade) {
-      if (auto target = target_of_cookie(head)) return foreign ? refuse_origin(head) : to_preview(std::move(*target));
+      if (auto target = target_of_cookie(head))
+        return foreign ? refuse_origin(head) : to_preview(std::move(*target));
     } else if (const auto prefix = prefix_of_referer(head)) {
       response answer;
       answer.status = 307;

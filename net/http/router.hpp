@@ -24,11 +24,13 @@ struct routing {
   response answer;
 };
 
-/// Decides by Host, path, Referer and preview cookie, and refuses names and origins that have no right here (docs/addresses.md).
-/// Pure but for the labels of `routes`.
-routing route_request(const request_head& head, const http_settings& settings, const route_table& routes);
+/// Decides by Host, path, Referer and preview cookie, and refuses names and origins that have no
+/// right here (docs/addresses.md). Pure but for the labels of `routes`.
+routing
+route_request(const request_head& head, const http_settings& settings, const route_table& routes);
 
-/// A host and its port, apart. The name without the brackets of an IPv6 address; port 0: none given.
+/// A host and its port, apart. The name without the brackets of an IPv6 address; port 0: none
+/// given.
 struct host_and_port {
   std::string name;  // lower case
   uint16_t port = 0;

@@ -12,8 +12,8 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <caf/send.hpp>
 #include <cerrno>
-#include <ctime>
 #include <cstring>
+#include <ctime>
 #include <utility>
 
 #include "previewd/net/http/connection.hpp"
@@ -34,7 +34,9 @@ using stream_protocol = asio::generic::stream_protocol;
 
 std::string sources_of(const http_settings& settings) {
   std::string out;
-  const auto add = [&out](std::string_view source) { out.append(out.empty() ? "" : " ").append(source); };
+  const auto add = [&out](std::string_view source) {
+    out.append(out.empty() ? "" : " ").append(source);
+  };
   if (settings.frame_ancestors) {
     for (const std::string& source : *settings.frame_ancestors) add(source);
     return out;
@@ -51,9 +53,12 @@ std::string sources_of(const http_settings& settings) {
 
 int family_of(listening_socket::family which) {
   switch (which) {
-    case listening_socket::family::v4: return AF_INET;
-    case listening_socket::family::v6: return AF_INET6;
-    case listening_socket::family::unix_path: return AF_UNIX;
+    case listening_socket::family::v4:
+      return AF_INET;
+    case listening_socket::family::v6:
+      return AF_INET6;
+    case listening_socket::family::unix_path:
+      return AF_UNIX;
   }
   return AF_INET;
 }
@@ -77,11 +82,15 @@ std::string address_text(const sockaddr_storage& peer) {
 
 }  // namespace
 
-/// Accepts on one socket. While there are no descriptors, or enough connections, clients wait in the kernel's queue.
+/// Accepts on one socket. While there are no descriptors, or enough connections, clients wait in
+/// the kernel's queue.
 class acceptor final : public timed_object {
- public:
+public:
   acceptor(server_core& core, listening_socket socket)
-      : timed_object{core.live}, core_{core}, family_{family_of(socket.which())}, acceptor_{context()} {
+      : timed_object{core.live},
+        core_{core},
+        family_{family_of(socket.which())},
+        acceptor_{context()} {
     error_code error;
     const int descriptor = socket.release();
     acceptor_.assign(stream_protocol{family_, 0}, descriptor, error);
@@ -93,20 +102,22 @@ class acceptor final : public timed_object {
     if (waiting_ || closed()) return;
     if (core_.connections >= core_.settings.connections) return;
     waiting_ = true;
-    acceptor_.async_wait(asio::socket_base::wait_read, counted([this](const error_code& error, std::size_t) {
-      waiting_ = false;
-      if (error) {
-        pause(error.value());
-      } else {
-        accept();
-      }
-    }));
+    acceptor_.async_wait(
+      asio::socket_base::wait_read, counted([this](const error_code& error, std::size_t) {
+        waiting_ = false;
+        if (error) {
+          pause(error.value());
+        } else {
+          accept();
+        }
+      }));
   }
 
- protected:
+protected:
   void closing() override {
     stop_timer();
-    core_.acceptors.erase(std::remove(core_.acceptors.begin(), core_.acceptors.end(), this), core_.acceptors.end());
+    core_.acceptors.erase(
+      std::remove(core_.acceptors.begin(), core_.acceptors.end(), this), core_.acceptors.end());
     error_code ignored;  // a socket that fails to close is closed all the same
     acceptor_.close(ignored);
   }
@@ -116,14 +127,14 @@ class acceptor final : public timed_object {
     wait();
   }
 
- private:
+private:
   void accept() {
     for (int i = 0; i < accepts_a_turn && core_.connections < core_.settings.connections; ++i) {
       sockaddr_storage peer{};
       socklen_t length = sizeof peer;
       // accept4, since Asio's own way lets the processes of a terminal inherit the connection.
-      const int descriptor = ::accept4(acceptor_.native_handle(), reinterpret_cast<sockaddr*>(&peer), &length,
-        SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int descriptor = ::accept4(acceptor_.native_handle(),
+        reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (descriptor < 0) {
         const int error = errno;
         if (error == EINTR || error == ECONNABORTED || error == EPROTO) continue;
@@ -162,7 +173,8 @@ class acceptor final : public timed_object {
   bool failing_ = false;  // said once, until one is accepted
 };
 
-server_core::server_core(io_thread& on, http_settings with, service_handler answers, preview_pages shows)
+server_core::server_core(
+  io_thread& on, http_settings with, service_handler answers, preview_pages shows)
     : thread{on},
       settings{std::move(with)},
       service{std::move(answers)},
@@ -171,7 +183,8 @@ server_core::server_core(io_thread& on, http_settings with, service_handler answ
       routes{settings.remembered_workspaces},
       scratch(scratch_bytes),
       live{on} {
-  idle = &live.add(std::make_unique<idle_links>(live, settings.pool_connections, settings.pool_timeout));
+  idle =
+    &live.add(std::make_unique<idle_links>(live, settings.pool_connections, settings.pool_timeout));
 }
 
 std::string_view server_core::date() {
@@ -184,11 +197,13 @@ std::string_view server_core::date() {
     gmtime_r(&seconds, &parts);
     // The process may speak any language, a Date does not (RFC 9110, section 5.6.7).
     constexpr std::array days{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    constexpr std::array months{"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    constexpr std::array months{
+      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     std::array<char, 64> text{};
     const int n = std::snprintf(text.data(), text.size(), "%s, %02d %s %04d %02d:%02d:%02d GMT",
-      days[static_cast<std::size_t>(parts.tm_wday)], parts.tm_mday, months[static_cast<std::size_t>(parts.tm_mon)],
-      parts.tm_year + 1900, parts.tm_hour, parts.tm_min, parts.tm_sec);
+      days[static_cast<std::size_t>(parts.tm_wday)], parts.tm_mday,
+      months[static_cast<std::size_t>(parts.tm_mon)], parts.tm_year + 1900, parts.tm_hour,
+      parts.tm_min, parts.tm_sec);
     date_.assign(text.data(), static_cast<std::size_t>(n));
   }
   return date_;
@@ -207,9 +222,11 @@ upstream_link& server_core::new_link(const std::shared_ptr<upstream_server>& ser
   return live.add(std::make_unique<upstream_link>(live, server));
 }
 
-void server_core::add_connection(client_socket socket, std::string client_address, std::string_view read_already) {
+void server_core::add_connection(
+  client_socket socket, std::string client_address, std::string_view read_already) {
   if (stopping) return;
-  live.add(std::make_unique<connection>(*this, std::move(socket), std::move(client_address))).start(read_already);
+  live.add(std::make_unique<connection>(*this, std::move(socket), std::move(client_address)))
+    .start(read_already);
 }
 
 void server_core::connection_gone() {
@@ -234,24 +251,33 @@ void hand_to(io_thread& thread, server& target, connection_move what) {
     socket.assign(stream_protocol{sent->move.family, 0}, sent->move.descriptor, error);
     if (error) return;
     sent->move.descriptor = -1;
-    target.adopt(std::move(socket), std::move(sent->move.client_address), std::move(sent->move.read_already));
+    target.adopt(
+      std::move(socket), std::move(sent->move.client_address), std::move(sent->move.read_already));
   });
 }
 
-server::server(io_thread& thread, http_settings settings, service_handler service, preview_pages pages)
-    : core_{std::make_unique<server_core>(thread, std::move(settings), std::move(service), std::move(pages))} {}
+server::server(
+  io_thread& thread, http_settings settings, service_handler service, preview_pages pages)
+    : core_{std::make_unique<server_core>(
+        thread, std::move(settings), std::move(service), std::move(pages))} {}
 
 server::~server() = default;
 
-void server::set_peers(std::vector<server*> peers) { core_->peers = std::move(peers); }
+void server::set_peers(std::vector<server*> peers) {
+  core_->peers = std::move(peers);
+}
 
 void server::listen(listening_socket socket) {
   core_->live.add(std::make_unique<acceptor>(*core_, std::move(socket))).wait();
 }
 
-bool server::apply(workspace_routes routes) { return core_->routes.apply(std::move(routes)); }
+bool server::apply(workspace_routes routes) {
+  return core_->routes.apply(std::move(routes));
+}
 
-void server::close_server(const server_ref& ref) { core_->routes.close_server(ref); }
+void server::close_server(const server_ref& ref) {
+  core_->routes.close_server(ref);
+}
 
 void server::adopt(client_socket socket, std::string client_address, std::string read_already) {
   core_->add_connection(std::move(socket), std::move(client_address), read_already);
@@ -273,16 +299,20 @@ bool server::close_connection(uint64_t number) {
   return true;
 }
 
-uint64_t server::next_connection_number() noexcept { return core_->next_number++; }
-
-void server::probe(
-  const endpoint& target, std::chrono::milliseconds timeout, std::function<void(probe_outcome, uint64_t)> done) {
-  core_->live.add(std::make_unique<connect_probe>(core_->live, target, timeout, std::move(done))).start();
+uint64_t server::next_connection_number() noexcept {
+  return core_->next_number++;
 }
 
-void server::look(const endpoint& target, const workspace_key& key, std::chrono::milliseconds timeout,
-  std::function<void(identity)> said) {
-  core_->live.add(std::make_unique<http::look>(core_->live, target, key, timeout, std::move(said))).start();
+void server::probe(const endpoint& target, std::chrono::milliseconds timeout,
+  std::function<void(probe_outcome, uint64_t)> done) {
+  core_->live.add(std::make_unique<connect_probe>(core_->live, target, timeout, std::move(done)))
+    .start();
+}
+
+void server::look(const endpoint& target, const workspace_key& key,
+  std::chrono::milliseconds timeout, std::function<void(identity)> said) {
+  core_->live.add(std::make_unique<http::look>(core_->live, target, key, timeout, std::move(said)))
+    .start();
 }
 
 std::vector<tunnel_info> server::tunnels() const {

@@ -41,30 +41,34 @@ struct server_counts {
   uint64_t requests = 0;           // since the start
 };
 
-/// The HTTP server and proxy of one I/O thread: its connections, routes and tunnels. Construct it before the thread starts or on
-/// it; every other call on the thread. Destroy it after `on_stopped`, or after the thread has stopped; the io_thread outlives it.
+/// The HTTP server and proxy of one I/O thread: its connections, routes and tunnels. Construct it
+/// before the thread starts or on it; every other call on the thread. Destroy it after
+/// `on_stopped`, or after the thread has stopped; the io_thread outlives it.
 class server {
- public:
+public:
   server(io_thread& thread, http_settings settings, service_handler service, preview_pages pages);
   ~server();
 
   server(const server&) = delete;
   server& operator=(const server&) = delete;
 
-  /// All threads' servers by the index of their thread, so that connections can move. Before the first request.
+  /// All threads' servers by the index of their thread, so that connections can move. Before the
+  /// first request.
   void set_peers(std::vector<server*> peers);
 
   /// Accepts on this thread's share of a listener. May be called before the thread runs.
   void listen(listening_socket socket);
 
-  /// Takes the routes of a workspace, unless newer ones are known. When it returns, nothing is open any more to servers that are
-  /// absent from them or held, and nothing will be. Returns whether they were taken.
+  /// Takes the routes of a workspace, unless newer ones are known. When it returns, nothing is open
+  /// any more to servers that are absent from them or held, and nothing will be. Returns whether
+  /// they were taken.
   bool apply(workspace_routes routes);
 
   /// Closes what is open to one server, as if it were held.
   void close_server(const server_ref& ref);
 
-  /// Takes a connection over from another thread: its socket, and what has been read from it so far.
+  /// Takes a connection over from another thread: its socket, and what has been read from it so
+  /// far.
   void adopt(client_socket socket, std::string client_address, std::string read_already);
 
   /// From now on `actor` gets `closed` when the tunnel closes; at once if it has.
@@ -73,16 +77,18 @@ class server {
   /// Closes a tunnel. Returns whether there was one of that number.
   bool close_connection(uint64_t number);
 
-  /// A number for a WebSocket connection of this thread, never used again: tunnels and others share them.
+  /// A number for a WebSocket connection of this thread, never used again: tunnels and others share
+  /// them.
   uint64_t next_connection_number() noexcept;
 
-  /// Connects to the endpoint once and closes; then calls `done` with the outcome and how long it took, in microseconds. Not
-  /// called when the server stops before.
+  /// Connects to the endpoint once and closes; then calls `done` with the outcome and how long it
+  /// took, in microseconds. Not called when the server stops before.
   void probe(const endpoint& target, std::chrono::milliseconds timeout,
     std::function<void(probe_outcome outcome, uint64_t microseconds)> done);
 
-  /// Looks at a new listener with a `GET /`, and with one for the path address of `key` where that decides the prefix. Calls
-  /// `said` once, or twice: with `silent` after 500 ms without an answer, and with the answer if it comes within `timeout`.
+  /// Looks at a new listener with a `GET /`, and with one for the path address of `key` where that
+  /// decides the prefix. Calls `said` once, or twice: with `silent` after 500 ms without an answer,
+  /// and with the answer if it comes within `timeout`.
   void look(const endpoint& target, const workspace_key& key, std::chrono::milliseconds timeout,
     std::function<void(identity)> said);
 
@@ -94,12 +100,12 @@ class server {
   /// Stops accepting. What is open stays open.
   void stop_listening();
 
-  /// Closes listeners, connections, tunnels. `on_stopped` is called once the last one has gone; do not destroy the server in it.
+  /// Closes listeners, connections, tunnels. `on_stopped` is called once the last one has gone; do
+  /// not destroy the server in it.
   void stop(std::function<void()> on_stopped);
 
- private:
+private:
   std::unique_ptr<struct server_core> core_;
 };
-
 
 }  // namespace previewd::net::http

@@ -28,16 +28,18 @@ void keep_alive(client_socket& socket) {
 
 }  // namespace
 
-void tunnel::open(server_core& core, client_socket client, asio::ip::tcp::socket upstream, tunnel_description what) {
+void tunnel::open(server_core& core, client_socket client, asio::ip::tcp::socket upstream,
+  tunnel_description what) {
   const uint64_t number = core.next_number++;
   const preview_server_actor actor = what.server->what.server;
-  auto made = std::make_unique<tunnel>(core, std::move(client), std::move(upstream), std::move(what), number);
+  auto made =
+    std::make_unique<tunnel>(core, std::move(client), std::move(upstream), std::move(what), number);
   core.live.add(std::move(made)).start();
   if (actor) caf::anon_send(actor, tunnel_atom_v, connection_id{core.thread.index(), number});
 }
 
-tunnel::tunnel(
-  server_core& core, client_socket client, asio::ip::tcp::socket upstream, tunnel_description what, uint64_t number)
+tunnel::tunnel(server_core& core, client_socket client, asio::ip::tcp::socket upstream,
+  tunnel_description what, uint64_t number)
     : timed_object{core.live},
       core_{core},
       client_{std::move(client)},
@@ -66,23 +68,23 @@ void tunnel::start() {
   } else {
     flush(up_, client_, upstream_);
   }
-  // What arrived while the 101 was written is there to be read, and starts the wait's handler at once.
+  // What arrived while the 101 was written is there to be read, and starts the wait's handler at
+  // once.
   wait(down_, upstream_, client_);
 }
 
-template <class From, class To>
-void tunnel::wait(direction& d, From& from, To& to) {
-  from.async_wait(asio::socket_base::wait_read, counted([this, &d, &from, &to](const error_code& error, std::size_t) {
-    if (error) {
-      close(close_reason::peer_closed);
-    } else {
-      pump(d, from, to);
-    }
-  }));
+template <class From, class To> void tunnel::wait(direction& d, From& from, To& to) {
+  from.async_wait(asio::socket_base::wait_read,
+    counted([this, &d, &from, &to](const error_code& error, std::size_t) {
+      if (error) {
+        close(close_reason::peer_closed);
+      } else {
+        pump(d, from, to);
+      }
+    }));
 }
 
-template <class From, class To>
-void tunnel::pump(direction& d, From& from, To& to) {
+template <class From, class To> void tunnel::pump(direction& d, From& from, To& to) {
   std::vector<char>& buffer = core_.scratch;
   for (int round = 0; round < rounds_a_turn; ++round) {
     error_code error;
@@ -98,7 +100,8 @@ void tunnel::pump(direction& d, From& from, To& to) {
     d.bytes += count;
     last_byte_ = steady_clock::now();
     std::size_t written = 0;
-    while (written < count && !error) written += to.write_some(asio::buffer(buffer.data() + written, count - written), error);
+    while (written < count && !error)
+      written += to.write_some(asio::buffer(buffer.data() + written, count - written), error);
     if (error == asio::error::would_block) {
       // No read until it has been taken: a slow reader stalls its own writer, through TCP.
       d.left.assign(buffer.data() + written, count - written);
@@ -118,24 +121,23 @@ void tunnel::pump(direction& d, From& from, To& to) {
   wait(d, from, to);
 }
 
-template <class From, class To>
-void tunnel::flush(direction& d, From& from, To& to) {
-  asio::async_write(to, asio::buffer(d.left), counted([this, &d, &from, &to](const error_code& error, std::size_t) {
-    if (error) {
-      close(close_reason::peer_closed);
-      return;
-    }
-    // Gives the memory back: an idle tunnel has none.
-    std::string{}.swap(d.left);
-    last_byte_ = steady_clock::now();
-    pump(d, from, to);
-  }));
+template <class From, class To> void tunnel::flush(direction& d, From& from, To& to) {
+  asio::async_write(
+    to, asio::buffer(d.left), counted([this, &d, &from, &to](const error_code& error, std::size_t) {
+      if (error) {
+        close(close_reason::peer_closed);
+        return;
+      }
+      // Gives the memory back: an idle tunnel has none.
+      std::string{}.swap(d.left);
+      last_byte_ = steady_clock::now();
+      pump(d, from, to);
+    }));
 }
 
-template <class To>
-void tunnel::source_ended(direction& d, To& to) {
-  // What it said before has been passed on: nothing is pumped while bytes are left. A server that ends takes its clients
-  // along, and they see it as if they had talked to it directly.
+template <class To> void tunnel::source_ended(direction& d, To& to) {
+  // What it said before has been passed on: nothing is pumped while bytes are left. A server that
+  // ends takes its clients along, and they see it as if they had talked to it directly.
   if (&d == &down_) {
     close(close_reason::peer_closed);
     return;
@@ -150,7 +152,9 @@ void tunnel::source_ended(direction& d, To& to) {
   }
 }
 
-void tunnel::deadline_passed() { close(close_reason::peer_closed); }
+void tunnel::deadline_passed() {
+  close(close_reason::peer_closed);
+}
 
 void tunnel::closing() {
   stop_timer();
@@ -173,7 +177,8 @@ tunnel_info tunnel::info() const {
   result.opened_at = opened_at_;
   result.bytes_up = up_.bytes;
   result.bytes_down = down_.bytes;
-  result.idle = std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - last_byte_);
+  result.idle =
+    std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - last_byte_);
   return result;
 }
 

@@ -22,39 +22,38 @@ struct tunnel_description {
   std::string up_first;  // what the client has sent already
 };
 
-/// One proxied WebSocket after its 101: bytes both ways. While it is idle it has no buffer; what a slow peer does not take is
-/// kept, and nothing more is read for it until it has. Owned by its thread's table.
+/// One proxied WebSocket after its 101: bytes both ways. While it is idle it has no buffer; what a
+/// slow peer does not take is kept, and nothing more is read for it until it has. Owned by its
+/// thread's table.
 class tunnel final : public timed_object {
- public:
+public:
   /// Opens one, gives it a number, and tells the server's actor.
-  static void open(server_core& core, client_socket client, asio::ip::tcp::socket upstream, tunnel_description what);
+  static void open(server_core& core, client_socket client, asio::ip::tcp::socket upstream,
+    tunnel_description what);
 
-  tunnel(server_core& core, client_socket client, asio::ip::tcp::socket upstream, tunnel_description what, uint64_t number);
+  tunnel(server_core& core, client_socket client, asio::ip::tcp::socket upstream,
+    tunnel_description what, uint64_t number);
 
   /// `closed` goes to `actor` when it closes.
   void tell(ws_connection_actor actor) { actor_ = std::move(actor); }
 
   tunnel_info info() const;
 
- protected:
+protected:
   void closing() override;
   void deadline_passed() override;
 
- private:
+private:
   // One direction. `left`: bytes its target did not take.
   struct direction {
     std::string left;
     uint64_t bytes = 0;
   };
 
-  template <class From, class To>
-  void wait(direction& d, From& from, To& to);
-  template <class From, class To>
-  void pump(direction& d, From& from, To& to);
-  template <class From, class To>
-  void flush(direction& d, From& from, To& to);
-  template <class To>
-  void source_ended(direction& d, To& to);
+  template <class From, class To> void wait(direction& d, From& from, To& to);
+  template <class From, class To> void pump(direction& d, From& from, To& to);
+  template <class From, class To> void flush(direction& d, From& from, To& to);
+  template <class To> void source_ended(direction& d, To& to);
   void start();
 
   server_core& core_;

@@ -15,7 +15,7 @@ using asio::ip::tcp;
 
 namespace {
 
-constexpr std::size_t smallest_read = 4 * 1024;
+constexpr std::size_t smallest_read = 8 * 1024;
 
 }  // namespace
 
@@ -23,13 +23,15 @@ tcp::endpoint address_of(const endpoint& target) {
   error_code error;
   const auto parsed = asio::ip::make_address(target.address, error);
   // An address that is none cannot be connected to: the connection fails and says so.
-  return error ? tcp::endpoint{asio::ip::address_v4::loopback(), 0} : tcp::endpoint{parsed, target.port};
+  return error ? tcp::endpoint{asio::ip::address_v4::loopback(), 0}
+               : tcp::endpoint{parsed, target.port};
 }
 
 error_code open_socket(tcp::socket& socket, const tcp::endpoint& address) {
   // By hand, since Asio's own way lets the processes of a terminal inherit it.
   const bool v6 = address.address().is_v6();
-  const int descriptor = ::socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const int descriptor =
+    ::socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (descriptor < 0) return {errno, boost::system::system_category()};
   error_code error;
   socket.assign(v6 ? tcp::v6() : tcp::v4(), descriptor, error);
@@ -37,7 +39,8 @@ error_code open_socket(tcp::socket& socket, const tcp::endpoint& address) {
   return error;
 }
 
-upstream_server::upstream_server(route r) : what{std::move(r)}, address{address_of(what.upstream)} {}
+upstream_server::upstream_server(route r)
+    : what{std::move(r)}, address{address_of(what.upstream)} {}
 
 void upstream_server::close_users(close_reason why) {
   // Each one leaves the set as it closes.
@@ -85,19 +88,23 @@ void upstream_link::send(std::array<asio::const_buffer, 2> bytes) {
 
 void upstream_link::receive(std::size_t most) {
   if (receiving_) return;
-  const asio::mutable_buffer room = in_.prepare(std::min(smallest_read, most), most);
+  // A read that filled its room is followed by larger ones: a long answer costs fewer of them.
+  const std::size_t least = filled_ ? in_.capacity() * 4 : smallest_read;
+  const asio::mutable_buffer room = in_.prepare(std::min(least, most), most);
   if (room.size() == 0) return;
   receiving_ = true;
-  socket_.async_read_some(room, counted([this](const error_code& error, std::size_t count) {
-    receiving_ = false;
-    in_.commit(count);
-    if (user_ != nullptr) {
-      user_->link_received(error);
-    } else {
-      // Unused: its end, or bytes that nobody asked for.
-      close(close_reason::peer_closed);
-    }
-  }));
+  socket_.async_read_some(
+    room, counted([this, size = room.size()](const error_code& error, std::size_t count) {
+      receiving_ = false;
+      filled_ = count == size;
+      in_.commit(count);
+      if (user_ != nullptr) {
+        user_->link_received(error);
+      } else {
+        // Unused: its end, or bytes that nobody asked for.
+        close(close_reason::peer_closed);
+      }
+    }));
 }
 
 tcp::socket upstream_link::take_socket() {
@@ -107,10 +114,12 @@ tcp::socket upstream_link::take_socket() {
   return socket;
 }
 
-idle_links::idle_links(live_table& table, std::size_t most_for_a_server, steady_clock::duration timeout)
+idle_links::idle_links(
+  live_table& table, std::size_t most_for_a_server, steady_clock::duration timeout)
     : timed_object{table}, most_for_a_server_{most_for_a_server}, timeout_{timeout} {}
 
-upstream_link* idle_links::take(upstream_server& server, steady_clock::duration oldest, link_user& user) {
+upstream_link*
+idle_links::take(upstream_server& server, steady_clock::duration oldest, link_user& user) {
   if (server.idle.empty()) return nullptr;
   upstream_link& link = *server.idle.back();
   if (steady_clock::now() - link.idle_since_ > oldest) return nullptr;
@@ -128,7 +137,7 @@ void idle_links::park(upstream_link& link) {
     return;
   }
   // A buffer that a large answer has made large would be kept for nothing.
-  if (!link.receiving_ && link.in_.capacity() > 4 * smallest_read) link.in_.release();
+  if (!link.receiving_ && link.in_.capacity() > 2 * smallest_read) link.in_.release();
   link.idle_since_ = steady_clock::now();
   link.parked_with_ = this;
   link.parked_ = links_.insert(links_.end(), &link);

@@ -31,7 +31,8 @@ struct upstream_server {
   asio::ip::tcp::endpoint address;
   /// After a refusal nothing is sent until then, unless the registry says that it is up.
   steady_clock::time_point spared_until = steady_clock::time_point::min();
-  /// Whom of `observer` the server's actor has been told since the registry last said that it is up; one bit each.
+  /// Whom of `observer` the server's actor has been told since the registry last said that it is
+  /// up; one bit each.
   uint8_t told = 0;
   /// Absent from the routes, or held: nothing may be open to it.
   bool closed_off = false;
@@ -45,20 +46,20 @@ struct upstream_server {
 
 /// Who uses a connection to a server. Each call is the last thing that its caller does.
 class link_user {
- public:
+public:
   virtual void link_connected(const error_code& error) = 0;
   virtual void link_sent(const error_code& error) = 0;
   virtual void link_received(const error_code& error) = 0;
   /// It was closed by somebody else, and is no longer there to be used.
   virtual void link_closed(close_reason why) = 0;
 
- protected:
+protected:
   ~link_user() = default;
 };
 
 /// One connection to a server: used by one request, or idle.
 class upstream_link final : public live_object {
- public:
+public:
   upstream_link(live_table& table, std::shared_ptr<upstream_server> server);
 
   const std::shared_ptr<upstream_server>& server() const noexcept { return server_; }
@@ -69,11 +70,13 @@ class upstream_link final : public live_object {
   /// Connects; then `link_connected`.
   void connect();
 
-  /// Writes all of both, gathered; then `link_sent`. One at a time; the bytes stay where they are until then, or until close.
+  /// Writes all of both, gathered; then `link_sent`. One at a time; the bytes stay where they are
+  /// until then, or until close.
   void send(std::array<asio::const_buffer, 2> bytes);
   bool sending() const noexcept { return sending_; }
 
-  /// Sees to it that a read is under way; then `link_received`. `most`: bytes that may be held unread.
+  /// Sees to it that a read is under way; then `link_received`. `most`: bytes that may be held
+  /// unread.
   void receive(std::size_t most);
   bool receiving() const noexcept { return receiving_; }
   std::string_view unread() const noexcept { return in_.view(); }
@@ -82,10 +85,10 @@ class upstream_link final : public live_object {
   /// The socket, for a tunnel. Nothing may be under way; the link closes.
   asio::ip::tcp::socket take_socket();
 
- protected:
+protected:
   void closing() override;
 
- private:
+private:
   friend class idle_links;
 
   std::shared_ptr<upstream_server> server_;
@@ -94,6 +97,7 @@ class upstream_link final : public live_object {
   flat_buffer in_;
   bool sending_ = false;
   bool receiving_ = false;
+  bool filled_ = false;  // the last read took all the room there was
   steady_clock::time_point idle_since_;
   std::list<upstream_link*>::iterator parked_;
   class idle_links* parked_with_ = nullptr;
@@ -101,7 +105,7 @@ class upstream_link final : public live_object {
 
 /// The unused connections of one thread, to all servers. Each one waits, with a read, for its end.
 class idle_links final : public timed_object {
- public:
+public:
   idle_links(live_table& table, std::size_t most_for_a_server, steady_clock::duration timeout);
 
   /// The connection that was used last, if one is at most `oldest` unused. Its user is attached.
@@ -112,11 +116,11 @@ class idle_links final : public timed_object {
 
   std::size_t size() const noexcept { return links_.size(); }
 
- protected:
+protected:
   void closing() override { stop_timer(); }
   void deadline_passed() override;
 
- private:
+private:
   friend class upstream_link;
   void remove(upstream_link& link);
 

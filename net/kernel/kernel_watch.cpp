@@ -362,9 +362,11 @@ void kernel_watcher::implementation::take_destroyed() {
     return;
   }
   await_destroyed();
+  if (terminals_.empty() && servers_.empty()) return;
   bool matters = *taken == os::destroy_events::outcome::overrun;
-  for (const auto& [inode, known] : known_) {
+  for (const auto& entry : known_) {
     if (matters) break;
+    const known_socket& known = entry.second;
     matters = std::any_of(destroyed_.begin(), destroyed_.end(), [&](const auto& gone) {
       return gone.port == known.socket.port && gone.family == known.socket.family &&
              (!known.terminal.empty() || known.attempts < settings_.owner_attempts);

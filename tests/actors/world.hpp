@@ -23,10 +23,9 @@ struct world {
   explicit world(actors::registry_settings settings = default_settings()) {
     settings.new_terminal_id = [this] { return "terminal-" + std::to_string(++terminals_opened); };
     const actors::actor_ports ports{&io, &kernel, {}};
-    events =
-      deterministic.system().spawn(actors::event_bus, std::size_t{16}, settings.first_number, ports);
-    registry = deterministic.system().spawn(
-      actors::registry, std::move(settings), events, ports);
+    events = deterministic.system().spawn(
+      actors::event_bus, std::size_t{16}, settings.first_number, ports);
+    registry = deterministic.system().spawn(actors::registry, std::move(settings), events, ports);
     deterministic.run();
     quiet_actors = deterministic.running_actors();
   }

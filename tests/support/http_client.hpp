@@ -17,7 +17,7 @@ namespace previewd::test {
 
 /// A blocking connection to a loopback port. Reading gives up after the tests' deadline.
 class connection {
- public:
+public:
   explicit connection(uint16_t port) {
     fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
@@ -42,7 +42,8 @@ class connection {
     }
   }
 
-  /// The next bytes; empty at the end, also when it was not a clean one. `ended` tells that from a time-out.
+  /// The next bytes; empty at the end, also when it was not a clean one. `ended` tells that from a
+  /// time-out.
   std::string read() {
     char bytes[16384];
     const ssize_t n = ::recv(fd_, bytes, sizeof bytes, 0);
@@ -72,7 +73,7 @@ class connection {
 
   bool ended() const { return ended_; }
 
- private:
+private:
   int fd_;
   bool connected_ = false;
   bool ended_ = false;
@@ -85,11 +86,12 @@ struct http_answer {
 };
 
 /// One request on a connection of its own. `fields`: further header lines, each ended by CRLF.
-inline http_answer fetch(uint16_t port, const std::string& method_and_target, const std::string& fields = {},
-  const std::string& body = {}) {
+inline http_answer fetch(uint16_t port, const std::string& method_and_target,
+  const std::string& fields = {}, const std::string& body = {}) {
   connection to{port};
   std::string request = method_and_target + " HTTP/1.1\r\n";
-  if (fields.find("Host:") == std::string::npos) request += "Host: 127.0.0.1:" + std::to_string(port) + "\r\n";
+  if (fields.find("Host:") == std::string::npos)
+    request += "Host: 127.0.0.1:" + std::to_string(port) + "\r\n";
   request += fields + "Connection: close\r\n";
   if (!body.empty()) request += "Content-Length: " + std::to_string(body.size()) + "\r\n";
   to.send(request + "\r\n" + body);

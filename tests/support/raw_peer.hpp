@@ -20,15 +20,17 @@
 
 namespace previewd::test {
 
-/// One end of a TCP connection that sends exactly the bytes it is told, and stops where it is told. Every wait ends at the tests'
-/// deadline. For one thread at a time.
+/// One end of a TCP connection that sends exactly the bytes it is told, and stops where it is told.
+/// Every wait ends at the tests' deadline. For one thread at a time.
 class raw_peer {
- public:
+public:
   raw_peer() = default;
   explicit raw_peer(int descriptor) : descriptor_{descriptor} {}
   ~raw_peer() { close(); }
   raw_peer(raw_peer&& other) noexcept
-      : descriptor_{std::exchange(other.descriptor_, -1)}, read_{std::move(other.read_)}, ended_{other.ended_} {}
+      : descriptor_{std::exchange(other.descriptor_, -1)},
+        read_{std::move(other.read_)},
+        ended_{other.ended_} {}
   raw_peer& operator=(raw_peer&& other) noexcept {
     if (this != &other) {
       close();
@@ -45,7 +47,9 @@ class raw_peer {
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons(port);
-    if (::connect(peer.descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) peer.close();
+    if (::connect(peer.descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address) !=
+        0)
+      peer.close();
     const int on = 1;
     if (peer.open()) ::setsockopt(peer.descriptor_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return peer;
@@ -57,7 +61,8 @@ class raw_peer {
   bool send(std::string_view bytes) {
     while (!bytes.empty()) {
       if (!ready(POLLOUT)) return false;
-      const ssize_t n = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t n =
+        ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n < 0 && errno == EAGAIN) continue;
       if (n <= 0) return false;
       bytes.remove_prefix(static_cast<std::size_t>(n));
@@ -65,8 +70,8 @@ class raw_peer {
     return true;
   }
 
-  /// Everything up to and including `end`. What comes after it is kept for the next call. Less: the other side has ended, or the
-  /// deadline has passed.
+  /// Everything up to and including `end`. What comes after it is kept for the next call. Less: the
+  /// other side has ended, or the deadline has passed.
   std::string read_until(std::string_view end) {
     while (read_.find(end) == std::string::npos && receive()) {
     }
@@ -115,10 +120,11 @@ class raw_peer {
     if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
   }
 
- private:
+private:
   bool ready(short events) {
     pollfd p{descriptor_, events, 0};
-    return descriptor_ >= 0 && ::poll(&p, 1, static_cast<int>(std::chrono::milliseconds{deadline}.count())) > 0;
+    return descriptor_ >= 0 &&
+           ::poll(&p, 1, static_cast<int>(std::chrono::milliseconds{deadline}.count())) > 0;
   }
 
   bool receive() {
@@ -146,14 +152,15 @@ class raw_peer {
 
 /// A dev server that does only what the test says.
 class raw_server {
- public:
+public:
   raw_server() {
     descriptor_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t length = sizeof address;
-    if (::bind(descriptor_, reinterpret_cast<const sockaddr*>(&address), length) == 0 && ::listen(descriptor_, 128) == 0 &&
+    if (::bind(descriptor_, reinterpret_cast<const sockaddr*>(&address), length) == 0 &&
+        ::listen(descriptor_, 128) == 0 &&
         ::getsockname(descriptor_, reinterpret_cast<sockaddr*>(&address), &length) == 0)
       port_ = ntohs(address.sin_port);
   }
@@ -166,7 +173,8 @@ class raw_server {
   /// The next connection; not open when none has come by the deadline.
   raw_peer accept() {
     pollfd p{descriptor_, POLLIN, 0};
-    if (::poll(&p, 1, static_cast<int>(std::chrono::milliseconds{deadline}.count())) <= 0) return {};
+    if (::poll(&p, 1, static_cast<int>(std::chrono::milliseconds{deadline}.count())) <= 0)
+      return {};
     return raw_peer{::accept4(descriptor_, nullptr, nullptr, SOCK_CLOEXEC)};
   }
 
@@ -181,7 +189,7 @@ class raw_server {
     if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
   }
 
- private:
+private:
   int descriptor_ = -1;
   uint16_t port_ = 0;
 };

@@ -40,8 +40,8 @@ struct resource_snapshot {
     });
     for_each_entry("/proc/self/task", [&](const std::string& thread, int) {
       ++result.threads;
-      std::ifstream children{"/proc/self/task/" + thread + "/children"};
-      for (std::string pid; children >> pid;) {
+      std::ifstream pids{"/proc/self/task/" + thread + "/children"};
+      for (std::string pid; pids >> pid;) {
         if (const std::string who = describe(pid); !who.empty()) ++result.children[who];
       }
     });

@@ -1,4 +1,5 @@
-// A dev server that does what the real ones do, on order, for the system tests: pages, WebSockets, restarts, and bad ends.
+// A dev server that does what the real ones do, on order, for the system tests: pages, WebSockets,
+// restarts, and bad ends.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -18,7 +19,9 @@ namespace {
 
 volatile std::sig_atomic_t wanted = 0;
 
-void note(int signal) { wanted = signal; }
+void note(int signal) {
+  wanted = signal;
+}
 
 int listen_on(int port, bool v6) {
   const int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -32,7 +35,8 @@ int listen_on(int port, bool v6) {
   four.sin_family = AF_INET;
   four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   four.sin_port = six.sin6_port;
-  const auto* address = v6 ? reinterpret_cast<const sockaddr*>(&six) : reinterpret_cast<const sockaddr*>(&four);
+  const auto* address =
+    v6 ? reinterpret_cast<const sockaddr*>(&six) : reinterpret_cast<const sockaddr*>(&four);
   if (bind(fd, address, v6 ? sizeof six : sizeof four) != 0 || listen(fd, 512) != 0) {
     std::perror("dev_server");
     std::exit(1);
@@ -131,7 +135,9 @@ int main(int argc, char** argv) {
         const std::string head = one.read.substr(0, end + 4);
         one.read.erase(0, end + 4);
         if (head.find("pgrade: websocket") != std::string::npos) {
-          send_all(one.fd, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+          send_all(one.fd,
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: "
+            "Upgrade\r\n\r\n");
           one.websocket = true;
           break;
         }

@@ -1,4 +1,5 @@
-// Real shells, real dev servers, the whole service: every way a server can go, to the same end state.
+// Real shells, real dev servers, the whole service: every way a server can go, to the same end
+// state.
 #include <catch2/catch.hpp>
 #include <csignal>
 
@@ -30,9 +31,10 @@ struct previewed {
     actors_before = live.running_actors();
     start(how);
     websocket = std::make_unique<connection>(live.port());
-    websocket->send("GET /preview/shop/ann/hmr HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(live.port()) +
-                    "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+    websocket->send(
+      "GET /preview/shop/ann/hmr HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(live.port()) +
+      "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
     REQUIRE(websocket->read_until("\r\n\r\n").substr(0, 12) == "HTTP/1.1 101");
     websocket->send("ping");
     REQUIRE(websocket->read() == "ping");
@@ -50,7 +52,8 @@ struct previewed {
     return *started;
   }
 
-  /// One stop event with this reason; the WebSocket is closed and the route down by the time it comes.
+  /// One stop event with this reason; the WebSocket is closed and the route down by the time it
+  /// comes.
   stop_record check_gone(stop_reason reason) {
     const auto stopped = live.events.wait_for(event_kind::server_stopped);
     REQUIRE(stopped);
@@ -70,7 +73,8 @@ struct previewed {
 
   void check_shell_lives() {
     live.type(terminal, "echo still-$((40+2))-here\r");
-    CHECK(eventually([&] { return live.output(terminal).find("still-42-here") != std::string::npos; }));
+    CHECK(
+      eventually([&] { return live.output(terminal).find("still-42-here") != std::string::npos; }));
   }
 
   /// No actor of the server is left.
@@ -117,7 +121,8 @@ TEST_CASE("kill -9 of the server", "[system][removal]") {
   p.check_actors();
 }
 
-TEST_CASE("the server runs in a child that dies while the job lives on: held, then gone", "[system][removal]") {
+TEST_CASE("the server runs in a child that dies while the job lives on: held, then gone",
+  "[system][removal]") {
   settings wanted;
   wanted.proxy.hold = std::chrono::milliseconds{400};
   previewed p{"0 child", wanted};
@@ -128,7 +133,8 @@ TEST_CASE("the server runs in a child that dies while the job lives on: held, th
   p.check_actors();
 }
 
-TEST_CASE("an owner dies while another process holds the socket: the server stays", "[system][removal]") {
+TEST_CASE(
+  "an owner dies while another process holds the socket: the server stays", "[system][removal]") {
   previewed p{"0 prefork"};
 
   kill(p.pid, SIGKILL);
@@ -136,7 +142,8 @@ TEST_CASE("an owner dies while another process holds the socket: the server stay
 
   // The other process answers; nothing was told, and the generation is the same.
   CHECK(p.live.preview_status() == 200);
-  CHECK(p.live.get_json("/api/preview-status/shop/ann")["server"]["generation"] == p.server.generation);
+  CHECK(
+    p.live.get_json("/api/preview-status/shop/ann")["server"]["generation"] == p.server.generation);
   CHECK(p.live.events.size() == 1);
 }
 
@@ -200,7 +207,8 @@ TEST_CASE("the shell exits", "[system][removal][terminal]") {
   CHECK(p.live.get_json("/api/terminals/" + p.terminal)["exitCode"] == 3);
 }
 
-TEST_CASE("closing the terminal ends everything in it, what ignores signals too", "[system][removal][terminal][I3]") {
+TEST_CASE("closing the terminal ends everything in it, what ignores signals too",
+  "[system][removal][terminal][I3]") {
   resource_check resources;
   {
     previewed p{"0 stubborn"};
@@ -212,11 +220,13 @@ TEST_CASE("closing the terminal ends everything in it, what ignores signals too"
     const stop_record record = p.check_gone(stop_reason::terminal_closed);
     CHECK(stop_message(record.reason) == "Terminal closed, dev server stopped");
     CHECK(eventually([&] { return !alive(p.pid); }));
-    CHECK(eventually([&] { return fetch(p.live.port(), "GET /api/terminals/" + p.terminal).status == 404; }));
+    CHECK(eventually(
+      [&] { return fetch(p.live.port(), "GET /api/terminals/" + p.terminal).status == 404; }));
   }
 }
 
-TEST_CASE("removed by generation; a late removal of an older one changes nothing", "[system][removal][I1]") {
+TEST_CASE("removed by generation; a late removal of an older one changes nothing",
+  "[system][removal][I1]") {
   previewed p;
   const std::string old = std::to_string(p.server.generation);
 
@@ -232,10 +242,12 @@ TEST_CASE("removed by generation; a late removal of an older one changes nothing
   CHECK(late.status == 410);
   CHECK(late.body.find("server_gone") != std::string::npos);
   CHECK(p.live.preview_status() == 200);
-  CHECK(p.live.get_json("/api/preview-status/shop/ann")["server"]["generation"] == next.server->ref.generation);
+  CHECK(p.live.get_json("/api/preview-status/shop/ann")["server"]["generation"] ==
+        next.server->ref.generation);
 }
 
-TEST_CASE("the service ends: servers are told stopped, processes ended", "[system][removal][shutdown]") {
+TEST_CASE(
+  "the service ends: servers are told stopped, processes ended", "[system][removal][shutdown]") {
   resource_check resources;
   {
     previewed p;
@@ -253,7 +265,8 @@ TEST_CASE("the service ends: servers are told stopped, processes ended", "[syste
 
 TEST_CASE("no connection reaches the old port once the stop is told", "[system][I2]") {
   previewed p;
-  const auto port = static_cast<uint16_t>(p.live.get_json("/api/preview-status/shop/ann")["server"]["port"]);
+  const auto port =
+    static_cast<uint16_t>(p.live.get_json("/api/preview-status/shop/ann")["server"]["port"]);
 
   p.live.type(p.terminal, "\x03");
   REQUIRE(p.live.events.wait_for(event_kind::server_stopped));

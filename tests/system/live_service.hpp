@@ -19,7 +19,7 @@ namespace previewd::test {
 
 /// All events of a service, in order, for a test's thread to wait for.
 class event_log {
- public:
+public:
   void add(const event& what) {
     const std::lock_guard lock{mutex_};
     events_.push_back(what);
@@ -27,8 +27,7 @@ class event_log {
   }
 
   /// The first event that `matches` from position `from` on; waits for it. Nothing at the deadline.
-  template <class Matches>
-  std::optional<event> wait(Matches matches, std::size_t from = 0) {
+  template <class Matches> std::optional<event> wait(Matches matches, std::size_t from = 0) {
     std::unique_lock lock{mutex_};
     const auto end = std::chrono::steady_clock::now() + deadline;
     for (;;) {
@@ -59,7 +58,7 @@ class event_log {
     return n;
   }
 
- private:
+private:
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<event> events_;
@@ -67,7 +66,7 @@ class event_log {
 
 /// The whole service in this process, on a free loopback port.
 class live_service {
- public:
+public:
   explicit live_service(settings wanted = {}) {
     config_.add_message_types<caf::id_block::previewd>();
     config_.set("scheduler.policy", caf::atom("sharing"));
@@ -75,16 +74,18 @@ class live_service {
     system_ = std::make_unique<caf::actor_system>(config_);
     wanted.listen = {{.address = "127.0.0.1", .port = 0, .path = {}}};
     wanted.inherited.home = "/tmp";
-    wanted.inherited.environment = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "PS1=ready> "};
+    wanted.inherited.environment = {
+      "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "PS1=ready> "};
     wanted.terminal.shell = "/bin/bash";
     auto started = service::start(*system_, wanted, process_role::program);
     if (const auto* why = std::get_if<std::string>(&started)) throw std::runtime_error{*why};
     service_ = std::move(std::get<0>(started));
     const std::string& address = service_->addresses().front();
     port_ = static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
-    recorder_ = system_->spawn([this](event_subscriber_actor::pointer) -> event_subscriber_actor::behavior_type {
-      return {[this](event_atom, const event& what) { events.add(what); }};
-    });
+    recorder_ = system_->spawn(
+      [this](event_subscriber_actor::pointer) -> event_subscriber_actor::behavior_type {
+        return {[this](event_atom, const event& what) { events.add(what); }};
+      });
     caf::anon_send(service_->events(), subscribe_atom_v, recorder_);
   }
 
@@ -110,7 +111,8 @@ class live_service {
   std::string open_terminal(const std::string& project = "shop", const std::string& user = "ann") {
     const auto answer = fetch(port_, "POST /api/terminals", "Content-Type: application/json\r\n",
       nlohmann::json{{"project", project}, {"user", user}}.dump());
-    if (answer.status != 201) throw std::runtime_error{"cannot open a terminal: " + answer.head + answer.body};
+    if (answer.status != 201)
+      throw std::runtime_error{"cannot open a terminal: " + answer.head + answer.body};
     return nlohmann::json::parse(answer.body).at("id").get<std::string>();
   }
 
@@ -123,13 +125,17 @@ class live_service {
     return fetch(port_, "GET /api/terminals/" + terminal + "/output?after=0").body;
   }
 
-  int close_terminal(const std::string& terminal) { return fetch(port_, "DELETE /api/terminals/" + terminal).status; }
+  int close_terminal(const std::string& terminal) {
+    return fetch(port_, "DELETE /api/terminals/" + terminal).status;
+  }
 
-  int preview_status(const std::string& path = "/preview/shop/ann/") { return fetch(port_, "GET " + path).status; }
+  int preview_status(const std::string& path = "/preview/shop/ann/") {
+    return fetch(port_, "GET " + path).status;
+  }
 
   event_log events;
 
- private:
+private:
   caf::actor_system_config config_;
   std::unique_ptr<caf::actor_system> system_;
   std::unique_ptr<previewd::service> service_;

@@ -23,17 +23,21 @@ TEST_CASE("wrong requests get their error and change nothing", "[system][I7]") {
   live_service live;
   const auto wrong = GENERATE(values<wrong_request>({
     {"no JSON", "POST /api/terminals", "{", 400, "invalid_json"},
-    {"JSON that is no object", "POST /api/terminals", "[1]", 400, "invalid_json"},
+    {"JSON that is no object", "POST /api/terminals", "[1]", 400, "invalid_field"},
     {"no user", "POST /api/terminals", R"({"project":"p"})", 400, "invalid_field"},
-    {"a wrong type", "POST /api/terminals", R"({"project":"p","user":"u","cols":"x"})", 400, "invalid_field"},
-    {"an unknown field", "POST /api/terminals", R"({"project":"p","user":"u","colour":1})", 400, "invalid_field"},
-    {"a size out of range", "POST /api/terminals", R"({"project":"p","user":"u","cols":0})", 400, "invalid_field"},
+    {"a wrong type", "POST /api/terminals", R"({"project":"p","user":"u","cols":"x"})", 400,
+      "invalid_field"},
+    {"an unknown field", "POST /api/terminals", R"({"project":"p","user":"u","colour":1})", 400,
+      "invalid_field"},
+    {"a size out of range", "POST /api/terminals", R"({"project":"p","user":"u","cols":0})", 400,
+      "invalid_field"},
     {"a bad name", "POST /api/terminals", R"({"project":"..","user":"u"})", 400, "invalid_name"},
     {"a bad name in a path", "GET /api/preview-status/a%2Fb/u", "", 400, "invalid_name"},
     {"too long a wait", "GET /api/preview-status/p/u?wait=61s", "", 400, "invalid_field"},
     {"an unknown terminal", "GET /api/terminals/nosuch", "", 404, "terminal_not_found"},
     {"closing an unknown terminal", "DELETE /api/terminals/nosuch", "", 404, "terminal_not_found"},
-    {"typing into an unknown terminal", "POST /api/terminals/nosuch/input", "x", 404, "terminal_not_found"},
+    {"typing into an unknown terminal", "POST /api/terminals/nosuch/input", "x", 404,
+      "terminal_not_found"},
     {"an unknown path", "GET /api/nosuch", "", 404, "not_found"},
     {"an unknown server", "GET /api/servers/7", "", 404, "server_not_found"},
   }));
@@ -68,13 +72,22 @@ TEST_CASE("garbage on the port, cut requests and too large heads do no harm", "[
     const std::string host = "Host: 127.0.0.1:" + std::to_string(live.port()) + "\r\n";
     std::string expected = "HTTP/1.1 400";
     std::string bytes;
-    SECTION("garbage") { bytes = std::string{"\x16\x03\x01\0\xff\xfe garbage\r\n\r\n", 21}; }
-    SECTION("no host") { bytes = "GET / HTTP/1.1\r\n\r\n"; }
-    SECTION("two lengths") { bytes = "POST / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"; }
-    SECTION("length and chunks") {
-      bytes = "POST / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    SECTION("garbage") {
+      bytes = std::string{"\x16\x03\x01\0\xff\xfe garbage\r\n\r\n", 21};
     }
-    SECTION("a folded field") { bytes = "GET / HTTP/1.1\r\n" + host + "A: b\r\n c\r\n\r\n"; }
+    SECTION("no host") {
+      bytes = "GET / HTTP/1.1\r\n\r\n";
+    }
+    SECTION("two lengths") {
+      bytes = "POST / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab";
+    }
+    SECTION("length and chunks") {
+      bytes = "POST / HTTP/1.1\r\n" + host +
+              "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    }
+    SECTION("a folded field") {
+      bytes = "GET / HTTP/1.1\r\n" + host + "A: b\r\n c\r\n\r\n";
+    }
     SECTION("a head that never ends") {
       bytes = "GET / HTTP/1.1\r\n" + host + "A: " + std::string(100'000, 'x');
       expected = "HTTP/1.1 431";

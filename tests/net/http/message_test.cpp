@@ -20,7 +20,9 @@ unsigned status_of(const std::string& text) {
 }
 
 struct read_request {
-  explicit read_request(std::string t) : text{std::move(t)} { error = read_request_head(text, head); }
+  explicit read_request(std::string t) : text{std::move(t)} {
+    error = read_request_head(text, head);
+  }
   std::string text;
   request_head head;
   std::optional<message_error> error;
@@ -30,7 +32,8 @@ struct read_request {
 
 TEST_CASE("a request's head is split into what HTTP names", "[net][http]") {
   const read_request got{
-    "POST /a/b?x=1 HTTP/1.1\r\nHost: Example:81\r\nContent-Length: 12\r\nX-Empty:\r\nAccept:  text/html \t\r\n\r\n"};
+    "POST /a/b?x=1 HTTP/1.1\r\nHost: Example:81\r\nContent-Length: 12\r\nX-Empty:\r\nAccept:  "
+    "text/html \t\r\n\r\n"};
 
   REQUIRE_FALSE(got.error);
   CHECK(got.head.method == "POST");
@@ -130,9 +133,9 @@ TEST_CASE("a chunked body is followed to its end whatever the pieces", "[net][ht
 }
 
 TEST_CASE("broken chunks are noticed", "[net][http][I7]") {
-  const std::string text = GENERATE(as<std::string>{}, "g\r\n", "\r\n", "5\nhello\r\n", "5\r\nhelloX", "5\r\nhello\nX",
-    "0\r\n folded: x\r\n\r\n", "0\r\nA: \x01\r\n\r\n", "-1\r\n", "FFFFFFFFFFFFFFFFF\r\n", "5\rX", "0\r\n\rX",
-    "5;a\x01=b\r\nhello\r\n");
+  const std::string text = GENERATE(as<std::string>{}, "g\r\n", "\r\n", "5\nhello\r\n",
+    "5\r\nhelloX", "5\r\nhello\nX", "0\r\n folded: x\r\n\r\n", "0\r\nA: \x01\r\n\r\n", "-1\r\n",
+    "FFFFFFFFFFFFFFFFF\r\n", "5\rX", "0\r\n\rX", "5;a\x01=b\r\nhello\r\n");
   INFO(text);
   body_reader reader;
   reader.begin(body_reader::framing::chunked);
@@ -150,9 +153,10 @@ TEST_CASE("an answer's head is read, and what is none is not", "[net][http]") {
   REQUIRE(read_answer_head("HTTP/1.1 404 Not here\nX: y\n\n", head));
   CHECK(head.reason == "Not here");
 
-  const std::string wrong = GENERATE(as<std::string>{}, "HTTP/1.1 20 OK\r\n\r\n", "HTTP/2 200 OK\r\n\r\n",
-    "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200OK\r\n\r\n",
-    "HTTP/1.1 200 OK\r\nbad line\r\n\r\n", "ICY 200 OK\r\n\r\n");
+  const std::string wrong =
+    GENERATE(as<std::string>{}, "HTTP/1.1 20 OK\r\n\r\n", "HTTP/2 200 OK\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+      "HTTP/1.1 200OK\r\n\r\n", "HTTP/1.1 200 OK\r\nbad line\r\n\r\n", "ICY 200 OK\r\n\r\n");
   CHECK_FALSE(read_answer_head(wrong, head));
 }
 
@@ -168,10 +172,12 @@ TEST_CASE("navigations are told from other requests", "[net][http]") {
   }));
   INFO(lines);
 
-  CHECK(is_navigation(read_request{"GET / HTTP/1.1\r\nHost: a\r\n" + lines + "\r\n"}.head) == expected);
+  CHECK(
+    is_navigation(read_request{"GET / HTTP/1.1\r\nHost: a\r\n" + lines + "\r\n"}.head) == expected);
 }
 
-TEST_CASE("Host, path, Origin, Referer and cookie decide where a request goes", "[net][router][I6]") {
+TEST_CASE(
+  "Host, path, Origin, Referer and cookie decide where a request goes", "[net][router][I6]") {
   using kind = routing::kind;
   route_table routes{10};
   workspace_routes known = test::routes_of(1, {test::route_to(5173)});
@@ -202,40 +208,64 @@ TEST_CASE("Host, path, Origin, Referer and cookie decide where a request goes", 
     {"/", "Host: localhost:4000\r\nOrigin:\r\n", kind::answer, 403, "", 0},
     {"/", "Host: localhost:4000\r\nOrigin: https://ide.example.org\r\n", kind::service, 0, "", 0},
     {"/", "Host: ide.example.com\r\nOrigin: https://ide.example.com\r\n", kind::service, 0, "", 0},
-    {"/socket.io/", "Host: localhost:4000\r\nOrigin: http://shop--ann.preview.localhost:4000\r\n" + upgrade, kind::answer, 403,
-      "", 0},
+    {"/socket.io/",
+      "Host: localhost:4000\r\nOrigin: http://shop--ann.preview.localhost:4000\r\n" + upgrade,
+      kind::answer, 403, "", 0},
     {"/x", "Host: shop--ann.preview.localhost:4000\r\n", kind::preview, 0, "", 0},
     {"/x", "Host: SHOP--ann.preview.localhost\r\n", kind::preview, 0, "", 0},
     {"/x", "Host: 5174--shop--ann.preview.localhost:4000\r\n", kind::preview, 0, "", 5174},
     {"/x", "Host: other--ann.preview.localhost:4000\r\n", kind::answer, 404, "", 0},
     {"/x", "Host: 0--shop--ann.preview.localhost:4000\r\n", kind::answer, 404, "", 0},
-    {"/x", "Host: shop--ann.preview.localhost:4000\r\nOrigin: http://evil.example\r\n", kind::preview, 0, "", 0},
-    {"/x", "Host: shop--ann.preview.localhost:4000\r\nOrigin: http://evil.example\r\n" + upgrade, kind::answer, 403, "", 0},
-    {"/x", "Host: shop--ann.preview.localhost:4000\r\nOrigin: http://shop--ann.preview.localhost:4000\r\n" + upgrade,
+    {"/x", "Host: shop--ann.preview.localhost:4000\r\nOrigin: http://evil.example\r\n",
       kind::preview, 0, "", 0},
-    {"/x", "Host: shop--ann.preview.localhost:4000\r\nOrigin: http://localhost:4000\r\n" + upgrade, kind::preview, 0, "", 0},
+    {"/x", "Host: shop--ann.preview.localhost:4000\r\nOrigin: http://evil.example\r\n" + upgrade,
+      kind::answer, 403, "", 0},
+    {"/x",
+      "Host: shop--ann.preview.localhost:4000\r\nOrigin: "
+      "http://shop--ann.preview.localhost:4000\r\n" +
+        upgrade,
+      kind::preview, 0, "", 0},
+    {"/x", "Host: shop--ann.preview.localhost:4000\r\nOrigin: http://localhost:4000\r\n" + upgrade,
+      kind::preview, 0, "", 0},
     {"/.previewd/status", "Host: shop--ann.preview.localhost:4000\r\n", kind::service, 0, "", 0},
-    {"/.previewd/status", "Host: shop--ann.preview.localhost:4000\r\nOrigin: http://evil.example\r\n", kind::answer, 403, "", 0},
+    {"/.previewd/status",
+      "Host: shop--ann.preview.localhost:4000\r\nOrigin: http://evil.example\r\n", kind::answer,
+      403, "", 0},
     {"/preview/shop/ann/x", "Host: localhost:4000\r\n", kind::preview, 0, "/preview/shop/ann", 0},
     {"/preview/shop/ann", "Host: localhost:4000\r\n", kind::preview, 0, "/preview/shop/ann", 0},
-    {"/preview/shop/ann:5174/", "Host: localhost:4000\r\n", kind::preview, 0, "/preview/shop/ann:5174", 5174},
-    {"/preview/never/seen/", "Host: localhost:4000\r\n", kind::preview, 0, "/preview/never/seen", 0},
-    {"/preview/shop/ann/iframe", "Host: localhost:4000\r\n", kind::service, 0, "/preview/shop/ann", 0},
-    {"/preview/shop/ann/.previewd/status", "Host: localhost:4000\r\n", kind::service, 0, "/preview/shop/ann", 0},
+    {"/preview/shop/ann:5174/", "Host: localhost:4000\r\n", kind::preview, 0,
+      "/preview/shop/ann:5174", 5174},
+    {"/preview/never/seen/", "Host: localhost:4000\r\n", kind::preview, 0, "/preview/never/seen",
+      0},
+    {"/preview/shop/ann/iframe", "Host: localhost:4000\r\n", kind::service, 0, "/preview/shop/ann",
+      0},
+    {"/preview/shop/ann/.previewd/status", "Host: localhost:4000\r\n", kind::service, 0,
+      "/preview/shop/ann", 0},
     {"/preview/sh%2fop/ann/", "Host: localhost:4000\r\n", kind::answer, 400, "", 0},
     {"/preview/shop/../", "Host: localhost:4000\r\n", kind::answer, 400, "", 0},
     {"/preview/shop/ann:x/", "Host: localhost:4000\r\n", kind::answer, 400, "", 0},
     {"/preview/shop", "Host: localhost:4000\r\n", kind::service, 0, "", 0},
-    {"/preview/shop/ann/", "Host: localhost:4000\r\nOrigin: http://evil.example\r\n" + upgrade, kind::answer, 403, "", 0},
-    {"/src/main.tsx", "Host: localhost:4000\r\nReferer: http://localhost:4000/preview/shop/ann/\r\n", kind::answer, 307, "", 0},
-    {"/src/main.tsx", "Host: localhost:4000\r\nReferer: http://evil.example/preview/shop/ann/\r\n", kind::service, 0, "", 0},
-    {"/assets/x.js", "Host: localhost:4000\r\nReferer: http://localhost:4000/preview/shop/ann/iframe\r\n", kind::service, 0, "",
-      0},
-    {"/api/terminals", "Host: localhost:4000\r\nReferer: http://localhost:4000/preview/shop/ann/\r\n", kind::service, 0, "", 0},
-    {"/ws", "Host: localhost:4000\r\nCookie: a=b; previewd_preview=shop/ann\r\n" + upgrade, kind::preview, 0, "", 0},
-    {"/ws", "Host: localhost:4000\r\nCookie: previewd_preview=shop/ann:5174\r\n" + upgrade, kind::preview, 0, "", 5174},
-    {"/ws", "Host: localhost:4000\r\nCookie: previewd_preview=../x\r\n" + upgrade, kind::service, 0, "", 0},
-    {"/socket.io/", "Host: localhost:4000\r\nCookie: previewd_preview=shop/ann\r\n" + upgrade, kind::service, 0, "", 0},
+    {"/preview/shop/ann/", "Host: localhost:4000\r\nOrigin: http://evil.example\r\n" + upgrade,
+      kind::answer, 403, "", 0},
+    {"/src/main.tsx",
+      "Host: localhost:4000\r\nReferer: http://localhost:4000/preview/shop/ann/\r\n", kind::answer,
+      307, "", 0},
+    {"/src/main.tsx", "Host: localhost:4000\r\nReferer: http://evil.example/preview/shop/ann/\r\n",
+      kind::service, 0, "", 0},
+    {"/assets/x.js",
+      "Host: localhost:4000\r\nReferer: http://localhost:4000/preview/shop/ann/iframe\r\n",
+      kind::service, 0, "", 0},
+    {"/api/terminals",
+      "Host: localhost:4000\r\nReferer: http://localhost:4000/preview/shop/ann/\r\n", kind::service,
+      0, "", 0},
+    {"/ws", "Host: localhost:4000\r\nCookie: a=b; previewd_preview=shop/ann\r\n" + upgrade,
+      kind::preview, 0, "", 0},
+    {"/ws", "Host: localhost:4000\r\nCookie: previewd_preview=shop/ann:5174\r\n" + upgrade,
+      kind::preview, 0, "", 5174},
+    {"/ws", "Host: localhost:4000\r\nCookie: previewd_preview=../x\r\n" + upgrade, kind::service, 0,
+      "", 0},
+    {"/socket.io/", "Host: localhost:4000\r\nCookie: previewd_preview=shop/ann\r\n" + upgrade,
+      kind::service, 0, "", 0},
   }));
   INFO(r.target << " " << r.lines);
   const read_request request{"GET " + r.target + " HTTP/1.1\r\n" + r.lines + "\r\n"};
@@ -262,7 +292,8 @@ TEST_CASE("what a server says of its own address is put right for the client", "
   CHECK(client_location("login", stripped) == "login");
   CHECK(client_location("//cdn.example/x", stripped) == "//cdn.example/x");
   CHECK(client_location("https://example.com/x", stripped) == "https://example.com/x");
-  CHECK(client_location("http://localhost:5173/x?y", stripped) == "http://localhost:4000/preview/shop/ann/x?y");
+  CHECK(client_location("http://localhost:5173/x?y", stripped) ==
+        "http://localhost:4000/preview/shop/ann/x?y");
   CHECK(client_location("http://localhost:3000/x", stripped) == "http://localhost:3000/x");
   CHECK(client_location("/x", kept) == "/x");
   CHECK(client_location("http://127.0.0.1:5173/x", kept) == "http://localhost:4000/x");
@@ -276,16 +307,20 @@ TEST_CASE("an answer on its way to the client loses and gains what it has to", "
   const forwarding how{request.head, target, prefix_mode::stripped, upstream, "127.0.0.1"};
   answer_head answer;
   const std::string text =
-    "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nX-Frame-Options: DENY\r\n"
-    "Content-Security-Policy: default-src 'self'; frame-ancestors 'none'\r\nRefresh: 5; url=/next\r\n"
-    "Set-Cookie: a=b; Path=/; Domain=localhost; HttpOnly\r\nSet-Cookie: previewd_preview=x/y\r\nX-Kept: yes\r\n\r\n";
+    "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nX-Frame-Options: "
+    "DENY\r\n"
+    "Content-Security-Policy: default-src 'self'; frame-ancestors 'none'\r\nRefresh: 5; "
+    "url=/next\r\n"
+    "Set-Cookie: a=b; Path=/; Domain=localhost; HttpOnly\r\nSet-Cookie: "
+    "previewd_preview=x/y\r\nX-Kept: yes\r\n\r\n";
   REQUIRE(read_answer_head(text, answer));
   std::string out;
 
   write_client_answer(out, answer, how, {.frame_ancestors = "'self' http://localhost{port}"});
 
   CHECK(out ==
-        "HTTP/1.1 200 OK\r\nContent-Security-Policy: default-src 'self'\r\nRefresh: 5; url=/preview/shop/ann/next\r\n"
+        "HTTP/1.1 200 OK\r\nContent-Security-Policy: default-src 'self'\r\nRefresh: 5; "
+        "url=/preview/shop/ann/next\r\n"
         "Set-Cookie: a=b; Path=/preview/shop/ann/; HttpOnly\r\nX-Kept: yes\r\n"
         "Content-Security-Policy: frame-ancestors 'self' http://localhost:4000\r\n\r\n");
 }

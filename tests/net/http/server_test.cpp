@@ -1,5 +1,5 @@
-#include <catch2/catch.hpp>
 #include <atomic>
+#include <catch2/catch.hpp>
 #include <string>
 
 #include "previewd/tests/net/http/world.hpp"
@@ -13,7 +13,9 @@ using net::http::response;
 
 namespace {
 
-bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
 
 // A handler that answers with the body it got.
 void echo(const exchange_ptr& exchange) {
@@ -33,13 +35,15 @@ response event_stream() {
 
 }  // namespace
 
-TEST_CASE("requests on one connection are answered one after the other, also when they come at once", "[net][http]") {
+TEST_CASE(
+  "requests on one connection are answered one after the other, also when they come at once",
+  "[net][http]") {
   http_world world;
   const std::string host = "Host: " + world.authority() + "\r\n";
   raw_peer client = world.connect();
 
-  client.send("GET /a HTTP/1.1\r\n" + host + "\r\nHEAD /b HTTP/1.1\r\n" + host + "\r\nGET /c HTTP/1.1\r\n" + host +
-              "Connection: close\r\n\r\n");
+  client.send("GET /a HTTP/1.1\r\n" + host + "\r\nHEAD /b HTTP/1.1\r\n" + host +
+              "\r\nGET /c HTTP/1.1\r\n" + host + "Connection: close\r\n\r\n");
   const std::string first = client.read_until("service /a");
   const std::string second = client.read_head();
   const std::string rest = client.read_to_end();
@@ -51,7 +55,9 @@ TEST_CASE("requests on one connection are answered one after the other, also whe
   CHECK(contains(rest, "Connection: close\r\n"));
 }
 
-TEST_CASE("garbage and ambiguous requests get their status, end the connection, and the service goes on", "[net][http][I7]") {
+TEST_CASE(
+  "garbage and ambiguous requests get their status, end the connection, and the service goes on",
+  "[net][http][I7]") {
   http_settings settings;
   settings.header_bytes = 2000;
   settings.header_timeout = std::chrono::milliseconds{200};
@@ -60,7 +66,8 @@ TEST_CASE("garbage and ambiguous requests get their status, end the connection, 
   const auto [request, status] = GENERATE_COPY(table<std::string, std::string>({
     {std::string{"\x16\x03\x01\x02\x00", 5}, "400"},
     {"GET /\r\n", "400"},
-    {"GET / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400"},
+    {"GET / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+      "400"},
     {"GET / HTTP/1.1\r\n" + host + "X: " + std::string(3000, 'x'), "431"},
     {"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", "403"},
     {"GET / HTTP/1.1\r\n" + host + "X: slow", "408"},
@@ -77,14 +84,18 @@ TEST_CASE("garbage and ambiguous requests get their status, end the connection, 
   CHECK(contains(next, "service /still/here"));
 }
 
-TEST_CASE("a handler reads bodies of both framings, and one that is too large is refused", "[net][http]") {
+TEST_CASE(
+  "a handler reads bodies of both framings, and one that is too large is refused", "[net][http]") {
   http_world world{{}, echo};
   const std::string head = "POST /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
 
   CHECK(contains(world.ask(head + "Content-Length: 5\r\n\r\nhello"), "\r\n\r\nhello"));
-  CHECK(contains(world.ask(head + "Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"), "\r\n\r\nhello"));
+  CHECK(
+    contains(world.ask(head + "Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"),
+      "\r\n\r\nhello"));
   CHECK(contains(world.ask(head + "Content-Length: 1001\r\n\r\n"), "HTTP/1.1 413 "));
-  CHECK(contains(world.ask(head + "Transfer-Encoding: chunked\r\n\r\n800\r\n" + std::string(2048, 'x') + "\r\n0\r\n\r\n"),
+  CHECK(contains(world.ask(head + "Transfer-Encoding: chunked\r\n\r\n800\r\n" +
+                           std::string(2048, 'x') + "\r\n0\r\n\r\n"),
     "HTTP/1.1 413 "));
   CHECK(contains(world.ask(head + "Transfer-Encoding: chunked\r\n\r\nnonsense"), "HTTP/1.1 400 "));
 }
@@ -93,7 +104,9 @@ TEST_CASE("a client that waits for 100 is told to go on when its body is wanted"
   http_world world{{}, echo};
   raw_peer client = world.connect();
 
-  client.send("POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n");
+  client.send(
+    "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: "
+    "2\r\nConnection: close\r\n\r\n");
   const std::string interim = client.read_head();
   client.send("ok");
   const std::string answer = client.read_to_end();
@@ -108,7 +121,8 @@ TEST_CASE("a request whose handler drops it is answered 500", "[net][http]") {
   CHECK(contains(world.get("/"), "HTTP/1.1 500 "));
 }
 
-TEST_CASE("a stream goes out in chunks as it is written, and its holder hears of the client's end", "[net][http]") {
+TEST_CASE("a stream goes out in chunks as it is written, and its holder hears of the client's end",
+  "[net][http]") {
   std::promise<exchange_ptr> arrived;
   std::promise<void> gone;
   http_world world{{}, [&](exchange_ptr exchange) {
@@ -120,13 +134,16 @@ TEST_CASE("a stream goes out in chunks as it is written, and its holder hears of
   client.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n");
   exchange_ptr exchange = arrived.get_future().get();
 
-  world.on([&](net::http::server&) { return exchange->write(std::make_shared<const std::string>("data: 1\n\n"), 1000); });
+  world.on([&](net::http::server&) {
+    return exchange->write(std::make_shared<const std::string>("data: 1\n\n"), 1000);
+  });
   const std::string got = client.read_until("data: 1\n\n\r\n");
   client.close();
   auto ended = gone.get_future();
   const bool heard = ended.wait_for(deadline) == std::future_status::ready;
-  const bool taken =
-    world.on([&](net::http::server&) { return exchange->write(std::make_shared<const std::string>("x"), 1000); });
+  const bool taken = world.on([&](net::http::server&) {
+    return exchange->write(std::make_shared<const std::string>("x"), 1000);
+  });
   world.on([&](net::http::server&) { exchange.reset(); });
 
   CHECK(contains(got, "Transfer-Encoding: chunked\r\n"));
@@ -158,7 +175,8 @@ TEST_CASE("a reader that falls too far behind is disconnected", "[net][http][I5]
   CHECK(client.wait_for_end());
 }
 
-TEST_CASE("a connection moves to another thread with its request, and goes on there", "[net][http]") {
+TEST_CASE(
+  "a connection moves to another thread with its request, and goes on there", "[net][http]") {
   std::atomic<net::io_thread*> first{nullptr};
   http_world world{{},
     [&first](const exchange_ptr& exchange) {
@@ -169,7 +187,8 @@ TEST_CASE("a connection moves to another thread with its request, and goes on th
       }
       exchange->read_body(100, [exchange](std::string body) {
         response answer;
-        answer.body = "thread " + std::to_string(exchange->thread().index()) + " " + body + " " + exchange->client_address();
+        answer.body = "thread " + std::to_string(exchange->thread().index()) + " " + body + " " +
+                      exchange->client_address();
         exchange->respond(std::move(answer));
       });
     },
@@ -177,8 +196,8 @@ TEST_CASE("a connection moves to another thread with its request, and goes on th
 
   for (std::size_t index : {0U, 1U, 0U, 1U}) {
     first = &world.thread(index);
-    const std::string answer =
-      world.ask("POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody");
+    const std::string answer = world.ask(
+      "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody");
     CHECK(contains(answer, "thread " + std::to_string(index) + " body 127.0.0.1"));
   }
 }
@@ -186,10 +205,12 @@ TEST_CASE("a connection moves to another thread with its request, and goes on th
 TEST_CASE("an upgrade leaves HTTP with the bytes that follow it", "[net][http]") {
   std::promise<net::http::released_connection> released;
   http_world world{{}, [&](const exchange_ptr& exchange) {
-                     if (auto connection = exchange->release()) released.set_value(std::move(*connection));
+                     if (auto connection = exchange->release())
+                       released.set_value(std::move(*connection));
                    }};
   raw_peer client = world.connect();
-  const std::string head = "GET /api/x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+  const std::string head =
+    "GET /api/x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
   client.send(head + "frame");
   auto future = released.get_future();
@@ -207,11 +228,14 @@ TEST_CASE("an address in use is refused with a sentence, and nothing stays open"
   const resource_check resources;
   {
     raw_server taken;
-    auto result = net::http::open_listeners(
-      {{.address = "127.0.0.1", .port = 0, .path = {}}, {.address = "127.0.0.1", .port = taken.port(), .path = {}}}, 2);
+    auto result =
+      net::http::open_listeners({{.address = "127.0.0.1", .port = 0, .path = {}},
+                                  {.address = "127.0.0.1", .port = taken.port(), .path = {}}},
+        2);
 
     CHECK(result.listeners.empty());
-    CHECK(contains(result.error, "cannot listen on 127.0.0.1:" + std::to_string(taken.port()) + ": "));
+    CHECK(
+      contains(result.error, "cannot listen on 127.0.0.1:" + std::to_string(taken.port()) + ": "));
   }
   CHECK(resources.difference() == "");
 }

@@ -13,13 +13,18 @@ using net::http::http_settings;
 
 namespace {
 
-bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
 
 const std::string upgrade =
-  "GET /ws?token=x HTTP/1.1\r\nHost: shop--ann.preview.localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
-  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: vite-hmr\r\n\r\n";
+  "GET /ws?token=x HTTP/1.1\r\nHost: shop--ann.preview.localhost\r\nConnection: keep-alive, "
+  "Upgrade\r\nUpgrade: websocket\r\n"
+  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: "
+  "13\r\nSec-WebSocket-Protocol: vite-hmr\r\n\r\n";
 const std::string switched =
-  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: vite-hmr\r\n\r\n";
+  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "
+  "websocket\r\nSec-WebSocket-Protocol: vite-hmr\r\n\r\n";
 
 // Goes after the servers that know its actors.
 struct with_actors {
@@ -49,7 +54,8 @@ struct tunnel_world : with_actors, http_world {
 
 }  // namespace
 
-TEST_CASE("a WebSocket is passed through both ways, with the bytes right behind its 101", "[net][tunnel]") {
+TEST_CASE(
+  "a WebSocket is passed through both ways, with the bytes right behind its 101", "[net][tunnel]") {
   tunnel_world world;
   world.client = world.connect();
   world.client.send(upgrade + "early");
@@ -63,7 +69,8 @@ TEST_CASE("a WebSocket is passed through both ways, with the bytes right behind 
   world.server.send("down");
 
   CHECK(contains(request, "GET /ws?token=x HTTP/1.1\r\n"));
-  CHECK(contains(request, "Origin: http://localhost:" + std::to_string(world.upstream.port()) + "\r\n"));
+  CHECK(contains(
+    request, "Origin: http://localhost:" + std::to_string(world.upstream.port()) + "\r\n"));
   CHECK(contains(request, "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
   CHECK(contains(request, "Sec-WebSocket-Protocol: vite-hmr\r\n"));
   CHECK(contains(answer, "HTTP/1.1 101 Switching Protocols\r\n"));
@@ -100,7 +107,8 @@ TEST_CASE("routes without a server close its tunnels at once, on both sides", "[
   world.open();
   const bool held = GENERATE(false, true);
 
-  world.apply(held ? routes_of(2, {route_to(world.upstream.port(), 1, route_state::held)}) : routes_of(2, {}));
+  world.apply(held ? routes_of(2, {route_to(world.upstream.port(), 1, route_state::held)})
+                   : routes_of(2, {}));
 
   CHECK(world.counts().tunnels == 0);
   CHECK(world.server.wait_for_end());
@@ -117,7 +125,8 @@ TEST_CASE("a suspended server keeps its tunnels", "[net][tunnel]") {
   CHECK(world.server.read_exactly(5) == "still");
 }
 
-TEST_CASE("when the server ends, the client ends, after what the server said last", "[net][tunnel]") {
+TEST_CASE(
+  "when the server ends, the client ends, after what the server said last", "[net][tunnel]") {
   tunnel_world world;
   world.open();
 
@@ -128,7 +137,8 @@ TEST_CASE("when the server ends, the client ends, after what the server said las
   CHECK(eventually([&] { return world.counts().tunnels == 0; }));
 }
 
-TEST_CASE("when the client ends, the server hears of it and may answer for a moment", "[net][tunnel]") {
+TEST_CASE(
+  "when the client ends, the server hears of it and may answer for a moment", "[net][tunnel]") {
   tunnel_world world;
   world.open();
 
@@ -140,7 +150,8 @@ TEST_CASE("when the client ends, the server hears of it and may answer for a mom
   CHECK(world.client.read_to_end() == "close frame");
 }
 
-TEST_CASE("a reader that does not read stalls its writer, not the other direction", "[net][tunnel][I5]") {
+TEST_CASE(
+  "a reader that does not read stalls its writer, not the other direction", "[net][tunnel][I5]") {
   tunnel_world world;
   world.open();
   const std::string large(20'000'000, 'x');
@@ -155,7 +166,8 @@ TEST_CASE("a reader that does not read stalls its writer, not the other directio
   CHECK(down == large.size());
 }
 
-TEST_CASE("a tunnel is closed by its number, and its end is told to whoever adopted it", "[net][tunnel]") {
+TEST_CASE(
+  "a tunnel is closed by its number, and its end is told to whoever adopted it", "[net][tunnel]") {
   tunnel_world world;
   world.open();
   REQUIRE(eventually([&] { return world.actors.tunnels().size() == 1; }));
@@ -164,8 +176,10 @@ TEST_CASE("a tunnel is closed by its number, and its end is told to whoever adop
   const ws_connection_actor actor = world.actors.count_closed(closed, 2);
 
   world.on([&](net::http::server& server) { server.adopt_connection(number, actor); });
-  const bool was_there = world.on([&](net::http::server& server) { return server.close_connection(number); });
-  const bool still_there = world.on([&](net::http::server& server) { return server.close_connection(number); });
+  const bool was_there =
+    world.on([&](net::http::server& server) { return server.close_connection(number); });
+  const bool still_there =
+    world.on([&](net::http::server& server) { return server.close_connection(number); });
   CHECK(world.client.wait_for_end());
   CHECK(eventually([&] { return closed == 1; }));
   // Too late: it is told at once.
@@ -202,18 +216,24 @@ TEST_CASE("a look tells what a listener is, and whether it serves under its base
     prefix_mode prefix;
   };
   const auto page = [](const std::string& body) {
-    return "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+    return "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: " +
+           std::to_string(body.size()) + "\r\n\r\n" + body;
   };
   using verdict = identity::verdict;
   const row r = GENERATE_COPY(values<row>({
-    {page("<script src=\"/@vite/client\">"), "", verdict::http, 200, true, "vite", prefix_mode::stripped},
-    {page("<script src=\"/_next/x.js\">"), "", verdict::http, 200, true, "next", prefix_mode::stripped},
-    {"HTTP/1.1 302 Found\r\nLocation: /preview/shop/ann/\r\n\r\n", page("/preview/shop/ann/@vite/client"), verdict::http, 200,
-      true, "vite", prefix_mode::kept},
-    {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
-      verdict::http, 404, false, "http", prefix_mode::stripped},
-    {"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "", verdict::http, 503, false, "http",
+    {page("<script src=\"/@vite/client\">"), "", verdict::http, 200, true, "vite",
       prefix_mode::stripped},
+    {page("<script src=\"/_next/x.js\">"), "", verdict::http, 200, true, "next",
+      prefix_mode::stripped},
+    {"HTTP/1.1 302 Found\r\nLocation: /preview/shop/ann/\r\nContent-Length: 0\r\n\r\n",
+      page("/preview/shop/ann/@vite/client"), verdict::http, 200, true, "vite", prefix_mode::kept},
+    {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+      "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", verdict::http, 404, false, "http",
+      prefix_mode::stripped},
+    {"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "",
+      verdict::http, 503, false, "http", prefix_mode::stripped},
+    {"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n", "", verdict::http,
+      200, false, "http", prefix_mode::stripped},
     {"SSH-2.0-OpenSSH\r\n", "", verdict::not_http, 0, false, "http", prefix_mode::stripped},
   }));
   INFO(r.root);
@@ -238,7 +258,8 @@ TEST_CASE("a look tells what a listener is, and whether it serves under its base
   REQUIRE(future.wait_for(deadline) == std::future_status::ready);
   const identity got = future.get();
 
-  CHECK(contains(request, "GET / HTTP/1.1\r\nHost: localhost:" + std::to_string(server.port()) + "\r\n"));
+  CHECK(contains(
+    request, "GET / HTTP/1.1\r\nHost: localhost:" + std::to_string(server.port()) + "\r\n"));
   CHECK(got.outcome == r.outcome);
   CHECK(got.status == r.status);
   CHECK(got.html == r.html);
@@ -256,10 +277,11 @@ TEST_CASE("a look says that a listener is silent, and later what it answered", "
     return said.size();
   };
   world.on([&](net::http::server& s) {
-    s.look({.address = "127.0.0.1", .port = server.port(), .scheme = scheme::http}, shop, deadline, [&](const identity& what) {
-      const std::lock_guard lock{mutex};
-      said.push_back(what);
-    });
+    s.look({.address = "127.0.0.1", .port = server.port(), .scheme = scheme::http}, shop, deadline,
+      [&](const identity& what) {
+        const std::lock_guard lock{mutex};
+        said.push_back(what);
+      });
   });
   raw_peer peer = server.accept();
   peer.read_head();
@@ -282,7 +304,8 @@ TEST_CASE("a probe tells a listener from a closed port", "[net][probe]") {
       s.probe({.address = "127.0.0.1", .port = server.port(), .scheme = scheme::http}, deadline,
         [promise](probe_outcome outcome, uint64_t) { promise->set_value(outcome); });
     });
-    return future.wait_for(deadline) == std::future_status::ready ? future.get() : probe_outcome::timed_out;
+    return future.wait_for(deadline) == std::future_status::ready ? future.get()
+                                                                  : probe_outcome::timed_out;
   };
 
   CHECK(probe() == probe_outcome::alive);
@@ -290,7 +313,8 @@ TEST_CASE("a probe tells a listener from a closed port", "[net][probe]") {
   CHECK(probe() == probe_outcome::refused);
 }
 
-TEST_CASE("clients that hammer while routes come and go leave nothing behind", "[net][proxy][tunnel][I2][I3]") {
+TEST_CASE("clients that hammer while routes come and go leave nothing behind",
+  "[net][proxy][tunnel][I2][I3]") {
   const resource_check resources;
   {
     http_settings settings;
@@ -299,7 +323,8 @@ TEST_CASE("clients that hammer while routes come and go leave nothing behind", "
     http_world world{settings, {}, 2};
     std::atomic<bool> ending{false};
 
-    // A server that answers everything: upgrades with an open WebSocket, the rest with a small page.
+    // A server that answers everything: upgrades with an open WebSocket, the rest with a small
+    // page.
     raw_server upstream;
     std::vector<std::thread> serving;
     std::thread server{[&] {
@@ -320,6 +345,7 @@ TEST_CASE("clients that hammer while routes come and go leave nothing behind", "
         });
       }
     }};
+    world.apply(routes_of(1, {}));
     std::atomic<int> good{0};
     std::atomic<int> refused{0};
     std::atomic<int> tunnels{0};
@@ -356,11 +382,18 @@ TEST_CASE("clients that hammer while routes come and go leave nothing behind", "
     }
 
     uint64_t generation = 1;
-    for (uint64_t revision = 1; revision <= 200; ++revision) {
+    for (uint64_t revision = 2; revision <= 200; ++revision) {
       switch (revision % 3) {
-        case 0: world.apply(routes_of(revision, {})); break;
-        case 1: world.apply(routes_of(revision, {route_to(upstream.port(), ++generation)})); break;
-        default: world.apply(routes_of(revision, {route_to(upstream.port(), generation, route_state::held)})); break;
+        case 0:
+          world.apply(routes_of(revision, {}));
+          break;
+        case 1:
+          world.apply(routes_of(revision, {route_to(upstream.port(), ++generation)}));
+          break;
+        default:
+          world.apply(
+            routes_of(revision, {route_to(upstream.port(), generation, route_state::held)}));
+          break;
       }
       // Between two changes something gets through.
       const int before = good + tunnels + refused;
@@ -377,7 +410,8 @@ TEST_CASE("clients that hammer while routes come and go leave nothing behind", "
     CHECK(refused > 0);
     CHECK(strange == 0);
     for (std::size_t i = 0; i < 2; ++i) {
-      CHECK(eventually([&] { return world.counts(i).connections == 0 && world.counts(i).tunnels == 0; }));
+      CHECK(eventually(
+        [&] { return world.counts(i).connections == 0 && world.counts(i).tunnels == 0; }));
       CHECK(world.counts(i).idle_upstreams == 0);
       CHECK(world.counts(i).held == 0);
     }

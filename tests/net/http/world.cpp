@@ -13,8 +13,7 @@
 namespace previewd::test {
 
 struct told_servers::state {
-  template <class Change>
-  void note(Change change) {
+  template <class Change> void note(Change change) {
     const std::lock_guard lock{mutex};
     change();
   }
@@ -34,26 +33,28 @@ told_servers::told_servers() : state_{std::make_unique<state>()} {
 }
 
 told_servers::~told_servers() {
-  for (const auto& actor : state_->actors) caf::anon_send_exit(actor, caf::exit_reason::user_shutdown);
+  for (const auto& actor : state_->actors)
+    caf::anon_send_exit(actor, caf::exit_reason::user_shutdown);
   state_->actors.clear();
   // Waits for the actors, which write to the state.
   state_->system.reset();
 }
 
 preview_server_actor told_servers::make() {
-  const preview_server_actor actor = state_->system->spawn([s = state_.get()](preview_server_actor::pointer) {
-    return preview_server_actor::behavior_type{
-      [](gone_atom) {},
-      [](leader_atom, const exit_status&) {},
-      [](foreground_atom, int32_t, int32_t) {},
-      [s](refused_atom, observer who) { s->note([&] { s->refusals.push_back(who); }); },
-      [](confirm_atom, const listener_state&) {},
-      [](probe_atom, probe_outcome, uint64_t) {},
-      [s](tunnel_atom, connection_id id) { s->note([&] { s->tunnels.push_back(id); }); },
-      [](tick_atom) {},
-      [](close_atom) {},
-    };
-  });
+  const preview_server_actor actor =
+    state_->system->spawn([s = state_.get()](preview_server_actor::pointer) {
+      return preview_server_actor::behavior_type{
+        [](gone_atom) {},
+        [](leader_atom, const exit_status&) {},
+        [](foreground_atom, int32_t, int32_t) {},
+        [s](refused_atom, observer who) { s->note([&] { s->refusals.push_back(who); }); },
+        [](confirm_atom, const listener_state&) {},
+        [](probe_atom, probe_outcome, uint64_t) {},
+        [s](tunnel_atom, connection_id id) { s->note([&] { s->tunnels.push_back(id); }); },
+        [](tick_atom) {},
+        [](close_atom) {},
+      };
+    });
   state_->actors.push_back(caf::actor_cast<caf::actor>(actor));
   return actor;
 }

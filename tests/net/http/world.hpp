@@ -5,8 +5,8 @@
 #include <future>
 #include <memory>
 #include <mutex>
-#include <type_traits>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -22,7 +22,7 @@ namespace previewd::test {
 
 /// An actor system whose preview servers write down what they are told. Any thread.
 class told_servers {
- public:
+public:
   told_servers();
   ~told_servers();
 
@@ -30,19 +30,21 @@ class told_servers {
   std::vector<observer> refusals();
   std::vector<connection_id> tunnels();
 
-  /// An actor that counts how often it is told that its connection has closed, and ends after `last`.
+  /// An actor that counts how often it is told that its connection has closed, and ends after
+  /// `last`.
   ws_connection_actor count_closed(std::atomic<int>& count, int last);
 
- private:
+private:
   struct state;
   std::unique_ptr<state> state_;
 };
 
 /// HTTP servers on real I/O threads, listening on a free port.
 class http_world {
- public:
-  explicit http_world(net::http::http_settings settings = {}, net::http::service_handler service = {},
-    std::size_t threads = 1, net::http::preview_pages pages = {}) {
+public:
+  explicit http_world(net::http::http_settings settings = {},
+    net::http::service_handler service = {}, std::size_t threads = 1,
+    net::http::preview_pages pages = {}) {
     if (!service) {
       service = [](net::http::exchange_ptr exchange) {
         net::http::response answer;
@@ -51,11 +53,13 @@ class http_world {
         exchange->respond(std::move(answer));
       };
     }
-    auto opened = net::http::open_listeners({{.address = "127.0.0.1", .port = 0, .path = {}}}, threads);
+    auto opened =
+      net::http::open_listeners({{.address = "127.0.0.1", .port = 0, .path = {}}}, threads);
     port_ = opened.error.empty() ? opened.listeners.front().at.port : uint16_t{0};
     for (std::size_t i = 0; i < threads; ++i) {
       threads_.push_back(std::make_unique<net::io_thread>(static_cast<uint32_t>(i)));
-      servers_.push_back(std::make_unique<net::http::server>(*threads_.back(), settings, service, pages));
+      servers_.push_back(
+        std::make_unique<net::http::server>(*threads_.back(), settings, service, pages));
     }
     std::vector<net::http::server*> peers;
     for (const auto& s : servers_) peers.push_back(s.get());
@@ -70,7 +74,8 @@ class http_world {
     for (std::size_t i = 0; i < threads_.size(); ++i) {
       auto stopped = std::make_shared<std::promise<void>>();
       auto done = stopped->get_future();
-      threads_[i]->post([&server = *servers_[i], stopped] { server.stop([stopped] { stopped->set_value(); }); });
+      threads_[i]->post(
+        [&server = *servers_[i], stopped] { server.stop([stopped] { stopped->set_value(); }); });
       done.wait_for(deadline);
     }
     for (const auto& t : threads_) t->stop();
@@ -93,12 +98,12 @@ class http_world {
 
   /// A GET on a path of the service's own host, with further header lines.
   std::string get(const std::string& target, const std::string& lines = {}) const {
-    return ask("GET " + target + " HTTP/1.1\r\nHost: " + authority() + "\r\nConnection: close\r\n" + lines + "\r\n");
+    return ask("GET " + target + " HTTP/1.1\r\nHost: " + authority() + "\r\nConnection: close\r\n" +
+               lines + "\r\n");
   }
 
   /// Runs `what(server)` on its thread and returns its result.
-  template <class What>
-  auto on(What what, std::size_t index = 0) {
+  template <class What> auto on(What what, std::size_t index = 0) {
     using result = decltype(what(*servers_[index]));
     auto promise = std::make_shared<std::promise<result>>();
     auto future = promise->get_future();
@@ -123,7 +128,7 @@ class http_world {
     return on([](net::http::server& server) { return server.counts(); }, index);
   }
 
- private:
+private:
   uint16_t port_ = 0;
   std::vector<std::unique_ptr<net::io_thread>> threads_;
   std::vector<std::unique_ptr<net::http::server>> servers_;

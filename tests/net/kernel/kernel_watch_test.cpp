@@ -8,7 +8,7 @@
 #include <catch2/catch.hpp>
 #include <csignal>
 
-#include "kernel_world.hpp"
+#include "previewd/tests/net/kernel/kernel_world.hpp"
 #include "previewd/os/unique_fd.hpp"
 #include "previewd/tests/support/resource_check.hpp"
 
