@@ -153,10 +153,16 @@ private:
             update(*still);
         },
         [this, port](const caf::error& why) {
-          if (listener_book::candidate* still = book_.find(port)) {
-            still->adding = false;
-            still->ignored = true;
+          listener_book::candidate* still = book_.find(port);
+          if (still == nullptr || !still->adding) return;
+          still->adding = false;
+          // Only one process can have it, so whoever had it has ended and that is not known yet.
+          if (code_of(why) == errc::port_taken && now() - still->first_seen < settings_.timeout) {
+            still->answered = false;
+            still->next_look = now() + settings_.retry;
+            return look();
           }
+          still->ignored = true;
           log::info("server_not_registered", "A dev server that was found could not be registered",
             {{"key", server_key(key_)}, {"port", port}, {"code", to_code(code_of(why))}});
         });

@@ -218,7 +218,8 @@ public:
     if (server_entry* old = table_.replaced_by(what)) {
       previous = old->info.ref.generation;
       was_primary = old->info.primary;
-      drop_replaced(old->info.ref);
+      const server_ref ended = old->info.ref;  // a copy: its entry goes
+      drop_replaced(ended);
     }
     server_entry& entry = table_.add(std::move(what), previous, settings_.now());
     entry.info.primary = was_primary;

@@ -101,12 +101,17 @@ server_entry* server_table::same_listener(const server_description& description)
 }
 
 bool server_table::names_ended_listeners(const server_description& description) const {
+  const auto ended = [this](const listener_id& one) {
+    if (std::find(ended_inodes_.begin(), ended_inodes_.end(), one.inode) != ended_inodes_.end())
+      return true;
+    return std::any_of(servers_.begin(), servers_.end(), [&](const auto& item) {
+      const auto& listeners = item.second.description.listeners;
+      return item.second.removal &&
+             std::find(listeners.begin(), listeners.end(), one) != listeners.end();
+    });
+  };
   return !description.listeners.empty() &&
-         std::all_of(
-           description.listeners.begin(), description.listeners.end(), [&](const listener_id& one) {
-             return std::find(ended_inodes_.begin(), ended_inodes_.end(), one.inode) !=
-                    ended_inodes_.end();
-           });
+         std::all_of(description.listeners.begin(), description.listeners.end(), ended);
 }
 
 server_entry& server_table::add(server_description description, uint64_t previous, wall_time now) {

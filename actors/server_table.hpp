@@ -56,7 +56,8 @@ public:
   /// without sockets, the live one of the same endpoint in its workspace. Null when there is none.
   server_entry* same_listener(const server_description& description);
 
-  /// Whether it describes nothing but sockets of servers that have ended: old news. Inodes of the
+  /// Whether it describes nothing but sockets of servers that have ended or are being removed:
+  /// old news. Inodes of the
   /// newest `remembered` ones are known.
   bool names_ended_listeners(const server_description& description) const;
 

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "previewd/messages/error.hpp"
 #include "previewd/net/io_thread.hpp"
 
 namespace previewd::net {
@@ -22,18 +23,18 @@ void ask_within(std::chrono::milliseconds timeout, caf::actor_system& system, io
   const Handle& whom, Done done, Message... message) {
   system.spawn([&thread, whom, timeout, done = std::move(done), message...](
                  caf::event_based_actor* self) mutable {
+    const auto answer = [&thread, done](caf::expected<Answer> what) {
+      thread.post([done, what = std::move(what)]() mutable { done(std::move(what)); });
+    };
+    // Whoever ends takes the answers that it owes along.
+    self->monitor(whom);
+    self->set_down_handler([self, answer](caf::down_msg&) {
+      answer(make_error(errc::shutting_down, "The service is ending."));
+      self->quit();
+    });
     self->request(caf::actor_cast<caf::actor>(whom), caf::duration{timeout}, std::move(message)...)
-      .then(
-        [&thread, done](Answer& answer) {
-          thread.post([done, answer = std::move(answer)]() mutable {
-            done(caf::expected<Answer>{std::move(answer)});
-          });
-        },
-        [&thread, done](caf::error& error) {
-          thread.post([done, error = std::move(error)]() mutable {
-            done(caf::expected<Answer>{std::move(error)});
-          });
-        });
+      .then([answer](Answer& what) { answer(std::move(what)); },
+        [answer](caf::error& why) { answer(std::move(why)); });
   });
 }
 

@@ -147,6 +147,13 @@ TEST_CASE(
     REQUIRE(got.servers.size() == 1);
     CHECK(got.servers.front().state == server_state::ready);
   }
+  SECTION("the service ends first") {
+    caf::anon_send(w.registry, shutdown_atom_v);
+    w.run();
+    answer.receive(
+      [&](workspace_status& status) { got = std::move(status); }, [](const caf::error&) {});
+    CHECK(got.sequence >= 100);
+  }
   SECTION("it does not come") {
     w.deterministic.advance(29s, 500ms);
     answer.receive(
