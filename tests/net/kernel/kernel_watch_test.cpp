@@ -8,8 +8,8 @@
 #include <catch2/catch.hpp>
 #include <csignal>
 
-#include "previewd/tests/net/kernel/kernel_world.hpp"
 #include "previewd/os/unique_fd.hpp"
+#include "previewd/tests/net/kernel/kernel_world.hpp"
 #include "previewd/tests/support/resource_check.hpp"
 
 using namespace previewd;
