@@ -19,7 +19,7 @@ uint64_t number_from(const char* variable, uint64_t otherwise) {
 rc::Gen<history> histories(const weighted_operations& operations) {
   std::vector<op> bag;
   for (const auto& [weight, what] : operations) bag.insert(bag.end(), weight, what);
-  const auto number = rc::gen::inRange(0, 256);
+  const auto number = rc::gen::resize(rc::kNominalSize, rc::gen::inRange(0, 256));
   const auto one = rc::gen::map(rc::gen::tuple(rc::gen::elementOf(bag), number, number, number),
     [](const std::tuple<op, int, int, int>& parts) {
       const auto& [what, a, b, c] = parts;
@@ -54,6 +54,7 @@ bool check_histories(std::string_view name, unsigned default_count, std::size_t 
   // The last one that fails while they are being shortened is the shortest.
   history shortest;
   std::string wrong;
+  std::size_t commands = 0;
   const auto generator = histories(operations);
   rc::detail::TestMetadata metadata;
   metadata.id = metadata.description = std::string{name};
@@ -61,6 +62,7 @@ bool check_histories(std::string_view name, unsigned default_count, std::size_t 
   const auto result = rc::detail::checkTestable(
     [&] {
       const history what = *generator;
+      commands += what.commands.size();
       std::string verdict = replay(what);
       if (verdict.empty()) return;
       shortest = what;
@@ -70,7 +72,8 @@ bool check_histories(std::string_view name, unsigned default_count, std::size_t 
     metadata, parameters);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
   if (result.is<rc::detail::SuccessResult>()) {
-    std::cout << name << ": all went well in " << took.count() << " s" << std::endl;
+    std::cout << name << ": " << commands << " commands went well in " << took.count() << " s"
+              << std::endl;
     return true;
   }
   rc::detail::FailureResult failure;

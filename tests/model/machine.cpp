@@ -23,8 +23,9 @@ std::string name(const server_ref& ref) {
 }  // namespace
 
 deterministic_system& shared_system() {
-  static deterministic_system system;
-  return system;
+  // Never destroyed: at the program's end parts of CAF are gone before any static of ours.
+  static deterministic_system* const system = std::make_unique<deterministic_system>().release();
+  return *system;
 }
 
 template <class Handle, class... Message>
@@ -75,6 +76,41 @@ machine::machine(actors::on_terminal_exit on_exit, bool with_probes) : on_exit_{
 
 machine::~machine() {
   left_behind();
+}
+
+bool machine::is_published(const server_ref& ref) const {
+  const auto it = published_.find(ref.key);
+  return it != published_.end() && std::any_of(it->second->routes.begin(), it->second->routes.end(),
+                                     [&](const route& one) { return one.ref == ref; });
+}
+
+std::string machine::accounts() {
+  std::string wrong;
+  const std::vector<server_info> registered = servers();
+  std::size_t running = 0;
+  for (const terminal_info& info : terminals())
+    if (info.state == terminal_state::running) ++running;
+  std::size_t tracked = 0;
+  for (const terminal_fact& one : terminal_facts) tracked += one.tracked ? 1 : 0;
+  if (tracked != running) wrong += "tracked terminals are not those that run (I3)\n";
+  std::size_t with_sockets = 0;
+  for (const server_info& info : registered) {
+    const server_fact* fact = fact_of(info.ref.generation);
+    if (fact == nullptr) {
+      wrong += "a server has no route\n";
+    } else if (fact->socket) {
+      ++with_sockets;
+    }
+  }
+  if (watching_.size() != with_sockets) wrong += "watches are not those of the servers (I3)\n";
+  for (const tunnel_fact& tunnel : tunnels)
+    if (tunnel.open && !is_published(tunnel.ref)) wrong += "a tunnel to nothing is open (I2)\n";
+  const std::size_t wanted =
+    actors_before_ + 2 + 2 * running + 2 * registered.size() + open_tunnels() + unanswered;
+  if (system_.running_actors() != wanted)
+    wrong += std::to_string(system_.running_actors()) + " actors instead of " +
+             std::to_string(wanted) + " (I3)\n";
+  return wrong;
 }
 
 std::string machine::left_behind() {
@@ -138,17 +174,21 @@ void machine::leave_shell(std::size_t index, int code) {
   terminal_fact& terminal = terminal_facts[index];
   if (!std::exchange(terminal.running, false)) return;
   if (on_exit_ == actors::on_terminal_exit::kill) terminal.doomed = true;
-  later(0, terminal.actor, exited_atom_v, exit_status{code, {}});
+  terminal.causes.insert(stop_reason::terminal_exited);
+  // The kernel watch says it of those it follows; of a later one as soon as it does.
+  if (terminal.tracked) later(0, terminal.actor, exited_atom_v, exit_status{code, {}});
   const int32_t shell = terminal.pid;
   end_leader(shell, code);
-  for (socket_fact& socket : sockets)
-    if (socket.job == shell) socket.listening = false;
-  notice();
+  for (std::size_t i = 0; i < sockets.size(); ++i)
+    if (sockets[i].job == shell) close_socket(i, true);
 }
 
 void machine::close_terminal(const std::string& id) {
-  if (terminal_fact* terminal = find_terminal(id); terminal != nullptr && terminal->running)
+  if (terminal_fact* terminal = find_terminal(id);
+      terminal != nullptr && (terminal->running || terminal->tracked)) {
     terminal->doomed = true;
+    terminal->causes.insert(stop_reason::terminal_closed);
+  }
   request<terminal_info>(
     [](const terminal_info& info) { return info.id; }, answers, close_atom_v, id);
 }
@@ -181,19 +221,20 @@ void machine::set_foreground(std::size_t index, int32_t group) {
 }
 
 void machine::close_socket(std::size_t index, bool noticed) {
-  socket_fact& socket = sockets[index];
-  socket.listening = false;
-  if (noticed) notice();
+  sockets[index].listening = false;
+  if (noticed) notice_socket(index);
 }
 
 void machine::notice() {
-  for (std::size_t i = 0; i < sockets.size(); ++i) {
-    socket_fact& socket = sockets[i];
-    if (socket.listening || std::exchange(socket.noticed, true) || socket.inode == 0) continue;
-    for (const auto& [generation, what] : watching_)
-      if (what.socket == i) later(0, what.reply_to, gone_atom_v);
-    if (finds_servers) send_listing(socket.terminal);
-  }
+  for (std::size_t i = 0; i < sockets.size(); ++i) notice_socket(i);
+}
+
+void machine::notice_socket(std::size_t index) {
+  socket_fact& socket = sockets[index];
+  if (socket.listening || std::exchange(socket.noticed, true) || socket.inode == 0) return;
+  for (const auto& [generation, what] : watching_)
+    if (what.socket == index) later(0, what.reply_to, gone_atom_v);
+  if (finds_servers) send_listing(socket.terminal);
 }
 
 void machine::end_leader(int32_t job, int code) {
@@ -236,7 +277,10 @@ void machine::add(const server_description& what) {
 }
 
 void machine::remove(uint64_t generation) {
-  if (server_fact* server = fact_of(generation)) server->doomed = true;
+  if (server_fact* server = fact_of(generation)) {
+    server->doomed = true;
+    server->causes.insert(stop_reason::removed);
+  }
   request<stop_record>(
     [](const stop_record& record) { return std::string{to_string(record.reason)}; }, answers,
     remove_atom_v, generation);
@@ -259,12 +303,14 @@ void machine::shut_down() {
 
 void machine::kill_server(std::size_t index) {
   server_facts[index].doomed = true;
+  server_facts[index].causes.insert(stop_reason::removed);
   caf::anon_send_exit(server_facts[index].actor, caf::exit_reason::unhandled_exception);
 }
 
 void machine::kill_terminal(std::size_t index, bool detector) {
   terminal_fact& terminal = terminal_facts[index];
   terminal.doomed = true;
+  terminal.causes.insert(stop_reason::terminal_exited);
   if (detector) {
     caf::anon_send_exit(terminal.detector, caf::exit_reason::unhandled_exception);
   } else {
@@ -279,8 +325,11 @@ void machine::kill_tunnel(std::size_t index) {
 
 void machine::kill_probe() {
   if (probes_.empty()) return;
-  for (server_fact& server : server_facts)
-    if (server.port == probes_.back().second) server.doomed = true;
+  for (server_fact& server : server_facts) {
+    if (server.port != probes_.back().second) continue;
+    server.doomed = true;
+    server.causes.insert(stop_reason::removed);
+  }
   caf::anon_send_exit(probes_.back().first, caf::exit_reason::unhandled_exception);
   probes_.pop_back();
 }
@@ -385,6 +434,11 @@ void machine::pass(std::chrono::milliseconds time, std::chrono::milliseconds ste
   }
 }
 
+void machine::let_time_pass(std::chrono::milliseconds time) {
+  now_ += time;
+  system_.coordinator().advance_time(time);
+}
+
 // -- what can be seen
 
 std::vector<server_info> machine::servers() {
@@ -455,9 +509,31 @@ std::size_t machine::open_tunnels() const {
 bool machine::may_leave(const server_ref& ref) {
   const server_fact* server = fact_of(ref.generation);
   if (server == nullptr || server->doomed || shutting_down) return true;
-  if (!server->socket) return false;
+  if (!server->socket)  // its actor has not said yet which socket it watches
+    return std::any_of(sockets.begin(), sockets.end(), [&](const socket_fact& socket) {
+      return socket.inode != 0 && socket.port == server->port &&
+             (!socket.listening || terminal_facts[socket.terminal].doomed);
+    });
   const socket_fact& socket = sockets[*server->socket];
   return !socket.listening || terminal_facts[socket.terminal].doomed;
+}
+
+std::set<stop_reason> machine::causes_of(const server_fact& server) const {
+  std::set<stop_reason> causes = server.causes;
+  if (shutting_down) causes.insert(stop_reason::shutdown);
+  bool gone = !server.socket && server.doomed;
+  for (std::size_t i = 0; i < sockets.size(); ++i) {
+    const socket_fact& socket = sockets[i];
+    if (server.socket ? i != *server.socket : socket.port != server.port) continue;
+    gone = gone || !socket.listening;
+    if (socket.inode == 0) continue;
+    const auto& of_terminal = terminal_facts[socket.terminal].causes;
+    causes.insert(of_terminal.begin(), of_terminal.end());
+  }
+  if (gone)
+    causes.insert({stop_reason::process_exited, stop_reason::listener_closed, stop_reason::refused,
+      stop_reason::probe_failed});
+  return causes;
 }
 
 // -- data_plane
@@ -471,11 +547,8 @@ void machine::publish(workspace_routes what, registry_actor reply_to) {
     if (known == nullptr) {
       for (const server_fact& other : server_facts)
         if (other.ref.generation >= one.ref.generation) broken("a generation does not grow (I1)");
-      server_facts.push_back({one.ref, caf::none, one.upstream.port, one.server, false, false});
-      // Until its actor says which socket it watches: the youngest on that port.
-      for (std::size_t i = 0; i < sockets.size(); ++i)
-        if (sockets[i].inode != 0 && sockets[i].port == one.upstream.port)
-          server_facts.back().socket = i;
+      server_facts.push_back(
+        {one.ref, caf::none, one.upstream.port, one.server, false, false, {}, {}});
       known = &server_facts.back();
     } else if (known->ref != one.ref) {
       broken("two servers have one generation (I1)");
@@ -484,7 +557,8 @@ void machine::publish(workspace_routes what, registry_actor reply_to) {
     }
     if (one.state == route_state::up) {
       known->was_up = true;
-    } else if (one.state == route_state::held && known->was_up && !may_leave(one.ref)) {
+    } else if (one.state == route_state::held && known->was_up &&
+               last_event_[one.ref.generation] == 1 && !may_leave(one.ref)) {
       broken("I1: " + name(one.ref) + " is held though nothing happened to it");
     }
   }
@@ -497,6 +571,8 @@ void machine::publish(workspace_routes what, registry_actor reply_to) {
         [&](const route& other) { return other.ref == one.ref; });
       if (!still && !may_leave(one.ref))
         broken("I1: " + name(one.ref) + " is removed though nothing happened to it");
+      if (server_fact* server = fact_of(one.ref.generation); !still && server != nullptr)
+        server->may_tell = causes_of(*server);
     }
   }
   before = std::make_shared<const workspace_routes>(std::move(what));
@@ -519,6 +595,10 @@ void machine::deliver(const event& what) {
       if (tunnel.open && tunnel.ref == ref) broken("I2: told stopped with a tunnel open");
     if (last_event_[ref.generation] == 2) broken("an event of a generation after its end");
     last_event_[ref.generation] = 2;
+    if (const server_fact* server = fact_of(ref.generation);
+        server != nullptr && !server->may_tell.contains(what.stop->reason))
+      broken("told stopped by what came later than its end: " +
+             std::string{to_string(what.stop->reason)});
     if (what.stop->sequence != what.sequence) broken("a stop record names another sequence");
   } else if (what.server) {
     const server_info& server = *what.server;
@@ -546,7 +626,7 @@ void machine::deliver(const event& what) {
 
 void machine::probe(
   const endpoint& target, caf::timespan, uint64_t round, health_probe_actor reply_to) {
-  probes_.emplace_back(reply_to, target.port);
+  if (target.port != bystander_port) probes_.emplace_back(reply_to, target.port);
   if (probes_.size() > 8) probes_.erase(probes_.begin());
   const socket_fact* socket = socket_at(target.port);
   if (socket != nullptr && socket->hung) return;  // its own deadline is the answer
@@ -616,7 +696,8 @@ void machine::close_connection(connection_id id) {
 void machine::track(const std::string& id, int32_t, terminal_actor, detector_actor) {
   terminal_fact* terminal = find_terminal(id);
   if (terminal == nullptr) return;
-  terminal->tracked = true;
+  if (!std::exchange(terminal->tracked, true) && !terminal->running)
+    later(0, terminal->actor, exited_atom_v, exit_status{});
   if (finds_servers) send_listing(static_cast<std::size_t>(terminal - terminal_facts.data()));
 }
 
@@ -656,12 +737,11 @@ void machine::end_processes(const std::string& id, int32_t, kill_ladder, termina
   const auto index = static_cast<std::size_t>(terminal - terminal_facts.data());
   if (std::exchange(terminal->running, false))
     later(0, terminal->actor, exited_atom_v, exit_status{caf::none, "SIGHUP"});
-  for (socket_fact& socket : sockets) {
-    if (socket.terminal != index || socket.inode == 0) continue;
-    socket.listening = false;
-    end_leader(socket.job, 129);
+  for (std::size_t i = 0; i < sockets.size(); ++i) {
+    if (sockets[i].terminal != index || sockets[i].inode == 0) continue;
+    end_leader(sockets[i].job, 129);
+    close_socket(i, true);
   }
-  notice();
   later(0, reply_to, ended_atom_v);
 }
 

@@ -38,11 +38,12 @@ public:
     int32_t foreground = 0;
     terminal_actor actor;
     detector_actor detector;
-    bool running = false;    // its shell lives
-    bool tracked = false;    // the kernel watch follows it
-    bool finished = false;   // its output is read
-    bool forgotten = false;  // its scrollback is gone
-    bool doomed = false;     // there is a reason to remove its servers
+    bool running = false;          // its shell lives
+    bool tracked = false;          // the kernel watch follows it
+    bool finished = false;         // its output is read
+    bool forgotten = false;        // its scrollback is gone
+    bool doomed = false;           // there is a reason to remove its servers
+    std::set<stop_reason> causes;  // which
   };
   struct job_fact {
     bool alive = true;
@@ -66,6 +67,8 @@ public:
     preview_server_actor actor;
     bool doomed = false;  // there is a reason to remove it that is not its socket's end
     bool was_up = false;
+    std::set<stop_reason> causes;    // why it is doomed
+    std::set<stop_reason> may_tell;  // what there was to tell when it left the routes
   };
   struct tunnel_fact {
     connection_id id;
@@ -129,6 +132,8 @@ public:
   /// Everything that can happen without time, happens: routes are applied before other messages.
   void settle();
   void pass(std::chrono::milliseconds time, std::chrono::milliseconds step);
+  /// Only timers fire; what follows from them is still to happen.
+  void let_time_pass(std::chrono::milliseconds time);
   std::chrono::milliseconds now() const { return now_; }
   std::size_t under_way() const { return flight_.size(); }
 
@@ -141,6 +146,10 @@ public:
   bool port_in_use(uint16_t port) const;
   server_fact* fact_of(uint64_t generation);
   std::size_t open_tunnels() const;
+  /// Whether the newest routes that were published have it.
+  bool is_published(const server_ref& ref) const;
+  /// With nothing under way: says which actors, watches and tunnels belong to nothing.
+  std::string accounts();
   /// Ends everything and says what is left that should not be.
   std::string left_behind();
 
@@ -165,6 +174,7 @@ public:
   bool shutting_down = false;
   bool fail_next_open = false;
   int32_t next_job = 4000;
+  uint16_t bystander_port = 0;  // its probe is nobody's to kill
 
   // data_plane
   void publish(workspace_routes routes, registry_actor reply_to) override;
@@ -208,9 +218,12 @@ private:
   template <class Answer, class... Message>
   void request(std::function<std::string(const Answer&)> show, std::vector<std::string>& where,
     Message... message);
+  void notice_socket(std::size_t index);
   terminal_fact* find_terminal(const std::string& id);
   const socket_fact* socket_at(uint16_t port) const;
   bool may_leave(const server_ref& ref);
+  /// Every cause that there is by now for a server to end.
+  std::set<stop_reason> causes_of(const server_fact& server) const;
   void close_tunnels_of(std::size_t thread, const workspace_key& key);
   void close(tunnel_fact& tunnel);
   void broken(const std::string& what) { violations.push_back(what); }

@@ -587,7 +587,7 @@ std::string replay(const history& what) {
 
 TEST_CASE("the registry does what its specification says", "[model][I1][I2][I3][I7]") {
   log::configure({.threshold = log::level::off});
-  CHECK(check_histories("quiescent", default_histories(50000), 40,
+  CHECK(check_histories("quiescent", default_histories(50000), 80,
     {{1, op::keep}, {8, op::open}, {3, op::leave}, {3, op::close}, {14, op::up}, {5, op::answer},
       {3, op::again}, {8, op::down}, {4, op::vanish}, {2, op::notice}, {5, op::die},
       {6, op::prompt}, {4, op::foreground}, {4, op::stop}, {3, op::cont}, {6, op::refuse},

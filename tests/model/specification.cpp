@@ -238,10 +238,10 @@ void specification::time_passed(int64_t step) {
     return result;
   };
   for (const due& one : take_due(graces_)) tell(one.generation, true);
+  answer_waits();
   for (const due& one : take_due(holds_))
     if (server* what = find(one.generation))
       stop(*what, *what->down == cause::kernel ? "listener_closed" : reason_seen(*what));
-  answer_waits();
   applied();
   std::erase_if(
     terminals_, [this](const terminal& one) { return !one.running && one.forget_at <= now_; });
