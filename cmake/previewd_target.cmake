@@ -33,9 +33,20 @@ elseif(PREVIEWD_SANITIZER)
 endif()
 target_compile_options(previewd_options INTERFACE $<$<CONFIG:Debug>:-g1>)
 
-# previewd_library(NAME SOURCES ... PUBLIC ... PRIVATE ...): the static library previewd_NAME with alias previewd::NAME.
+# One precompiled header for the libraries that are made of actors or of Asio (docs/decisions/0005-one-precompiled-header.md).
+if(PREVIEWD_PCH)
+  add_library(previewd_precompiled OBJECT "${PROJECT_SOURCE_DIR}/cmake/precompiled.cpp")
+  target_link_libraries(previewd_precompiled PRIVATE previewd_options Boost::headers CAF::core)
+  set_target_properties(previewd_precompiled PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_precompile_headers(previewd_precompiled PRIVATE "${PROJECT_SOURCE_DIR}/cmake/precompiled.hpp")
+  # ccache needs to see what the header was made of.
+  target_compile_options(previewd_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
+endif()
+
+# previewd_library(NAME [PRECOMPILED] SOURCES ... PUBLIC ... PRIVATE ...): the static library previewd_NAME with alias
+# previewd::NAME.
 function(previewd_library name)
-  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "PRECOMPILED" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(previewd_${name} STATIC ${arg_SOURCES})
   add_library(previewd::${name} ALIAS previewd_${name})
   target_include_directories(previewd_${name} PUBLIC
@@ -43,4 +54,7 @@ function(previewd_library name)
   target_link_libraries(previewd_${name} PUBLIC ${arg_PUBLIC} PRIVATE $<BUILD_INTERFACE:previewd_options> ${arg_PRIVATE})
   target_compile_features(previewd_${name} PUBLIC cxx_std_20)
   set_target_properties(previewd_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
+  if(PREVIEWD_PCH AND arg_PRECOMPILED)
+    target_precompile_headers(previewd_${name} REUSE_FROM previewd_precompiled)
+  endif()
 endfunction()

@@ -136,6 +136,7 @@ struct app_world {
     std::promise<void> stopped;
     hub.on(0, [&] { app->stop([&] { stopped.set_value(); }); });
     stopped.get_future().wait();
+    hub.on(0, [] {});  // what it has left to the event loop is done
     hub.on(0, [&] { app.reset(); });
     caf::anon_send_exit(registry, caf::exit_reason::user_shutdown);
     caf::anon_send_exit(bus, caf::exit_reason::user_shutdown);
