@@ -126,9 +126,9 @@ process_tree::terminal_by_leader(const process_stat& process, const snapshot& al
 }
 
 const std::string* process_tree::terminal_by_mark(const process_stat& process) {
-  const auto [entry, is_new] = marks_.try_emplace(process.id());
-  if (is_new) entry->second = read_environment(process.pid, mark_name);
-  return entry->second ? name_of(*entry->second) : nullptr;
+  environment_variable& mark = marks_[process.id()];
+  if (!mark.known) mark = read_environment(process.pid, mark_name);
+  return mark.value ? name_of(*mark.value) : nullptr;
 }
 
 const std::string* process_tree::name_of(const std::string& id) const {

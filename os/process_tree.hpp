@@ -59,7 +59,7 @@ private:
   process_search usual_;
   std::map<std::string, terminal> terminals_;
   std::map<process_id, std::string> belongs_;
-  std::map<process_id, std::optional<std::string>> marks_;  // as first read; nothing: no mark
+  std::map<process_id, environment_variable> marks_;  // as first known
 };
 
 }  // namespace previewd::os

@@ -148,19 +148,19 @@ std::string read_command(pid_t pid, std::size_t limit) {
   return stat ? "[" + stat->name + "]" : std::string{};
 }
 
-std::optional<std::string> read_environment(pid_t pid, std::string_view name) {
+environment_variable read_environment(pid_t pid, std::string_view name) {
   std::string text;
-  if (!append_file(proc_path{pid}.add("/environ").c_str(), text, environment_limit))
-    return std::nullopt;
+  if (!append_file(proc_path{pid}.add("/environ").c_str(), text, environment_limit) || text.empty())
+    return {};
   std::string_view rest = text;
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\0'), rest.size());
     const std::string_view variable = rest.substr(0, end);
     if (variable.size() > name.size() && variable.starts_with(name) && variable[name.size()] == '=')
-      return std::string{variable.substr(name.size() + 1)};
+      return {std::string{variable.substr(name.size() + 1)}, true};
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
-  return std::nullopt;
+  return {std::nullopt, true};
 }
 
 void append_children(pid_t pid, std::vector<pid_t>& children) {

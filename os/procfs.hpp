@@ -58,9 +58,16 @@ bool is_alive(const process_id& process);
 /// when there are none; empty when there is no such process.
 std::string read_command(pid_t pid, std::size_t limit = 1024);
 
-/// The value of `name` in the environment the process was started with. Nothing when it is not set,
-/// the process is gone, or is not ours to read.
-std::optional<std::string> read_environment(pid_t pid, std::string_view name);
+/// One variable of the environment that a process was started with.
+struct environment_variable {
+  std::optional<std::string> value;  // nothing: it is not set, or that is not known
+  /// Whether there was an environment to read. Not so when the process is gone or not ours to read,
+  /// and for a moment of every execve(2): who is asked then has to be asked again.
+  bool known = false;
+};
+
+/// The value of `name` there.
+environment_variable read_environment(pid_t pid, std::string_view name);
 
 /// Appends the pids of the children of all its threads (/proc/PID/task/*/children). Children may be
 /// missed when others end at the same time: look twice.

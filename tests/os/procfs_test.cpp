@@ -65,8 +65,10 @@ TEST_CASE("children, environment and command of a process are read", "[os][procf
   CHECK(std::count(ours.begin(), ours.end(), terminal.pid()) == 1);
   REQUIRE(children.size() == 1);
   CHECK(test::eventually([&] { return os::read_command(children[0]) == "sleep 1000"; }));
-  CHECK(os::read_environment(children[0], "PREVIEWD") == "two words");
-  CHECK(os::read_environment(children[0], "PREVIEWD_") == std::nullopt);
+  CHECK(os::read_environment(children[0], "PREVIEWD").value == "two words");
+  CHECK(os::read_environment(children[0], "PREVIEWD_").value == std::nullopt);
+  CHECK(os::read_environment(children[0], "PREVIEWD_").known);
+  CHECK_FALSE(os::read_environment(2'000'000'000, "PREVIEWD").known);
 }
 
 TEST_CASE("a stopped process and a zombie are told from a running one", "[os][procfs]") {
