@@ -238,6 +238,10 @@ public:
     server_entry* entry = table_.find(ref);
     if (entry == nullptr || entry->removal) return;
     server_description& known = entry->description;
+    // Where it was printed only matters for the rank of the next primary. Routes that say nothing
+    // new would be taken for news by a request that waits for what became of its server.
+    const bool news = known.type != what.type || known.prefix != what.prefix ||
+                      known.answers != what.answers || known.serves_page != what.serves_page;
     known.type = entry->info.type = what.type;
     known.prefix = entry->info.prefix = what.prefix;
     known.answers = what.answers;
@@ -245,7 +249,7 @@ public:
     known.printed = what.printed;
     if (known.answers && entry->info.state == server_state::starting)
       entry->info.state = server_state::ready;
-    after_change(ref.key);
+    if (news) after_change(ref.key);
   }
 
   void went_down(const server_ref& ref) {
@@ -314,7 +318,7 @@ public:
 
   caf::result<workspace_status> status(const workspace_key& key, caf::timespan wait) {
     workspace_status now = status_of(key);
-    if (wait.count() <= 0 || available(now)) return now;
+    if (wait.count() <= 0 || available(now) || shutting_down_) return now;
     if (waiting_.size() >= settings_.waiting_calls)
       return make_error(
         errc::limit_reached, "Too many calls are waiting already; ask again without wait.");
@@ -421,6 +425,8 @@ public:
     shutdown_.push_back(self_->make_response_promise<uint64_t>());
     const caf::result<uint64_t> answer = shutdown_.back();
     if (!std::exchange(shutting_down_, true)) removed_by_shutdown_ = table_.size();
+    for (waiting_call& call : std::exchange(waiting_, {}))
+      call.promise.deliver(status_of(call.key));
     for (const server_ref& ref : table_.all())
       remove(ref, {stop_reason::shutdown, observer::kernel, {}});
     std::vector<std::string> over;

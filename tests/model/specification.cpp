@@ -106,6 +106,8 @@ std::string specification::remove(uint64_t generation) {
 
 std::string specification::shut_down() {
   shutting_down_ = true;
+  for (waiting_call& call : waiting_) call.until = now_;
+  answer_waits();
   const std::size_t removed = live.size();
   for (server& one : live) stop(one, "shutdown");
   applied();
@@ -116,7 +118,7 @@ std::string specification::shut_down() {
 }
 
 void specification::wait(int workspace, int64_t time) {
-  waiting_.push_back({workspace, now_ + time});
+  waiting_.push_back({workspace, shutting_down_ ? now_ : now_ + time});
   answer_waits();
 }
 

@@ -73,7 +73,7 @@ TEST_CASE("garbage on the port, cut requests and too large heads do no harm", "[
     std::string expected = "HTTP/1.1 400";
     std::string bytes;
     SECTION("garbage") {
-      bytes = std::string{"\x16\x03\x01\0\xff\xfe garbage\r\n\r\n", 21};
+      bytes = std::string{"\x16\x03\x01", 4} + "\xff\xfe garbage\r\n\r\n";
     }
     SECTION("no host") {
       bytes = "GET / HTTP/1.1\r\n\r\n";
