@@ -33,7 +33,7 @@ elseif(PREVIEWD_SANITIZER)
 endif()
 target_compile_options(previewd_options INTERFACE $<$<CONFIG:Debug>:-g1>)
 
-# One precompiled header for the libraries that are made of actors or of Asio (docs/decisions/0005-one-precompiled-header.md).
+# One precompiled header for the libraries that are made of Asio and of messages to actors (docs/decisions/0005-one-precompiled-header.md).
 if(PREVIEWD_PCH)
   add_library(previewd_precompiled OBJECT "${PROJECT_SOURCE_DIR}/cmake/precompiled.cpp")
   target_link_libraries(previewd_precompiled PRIVATE previewd_options Boost::headers CAF::core)
