@@ -185,6 +185,11 @@ result<destroy_events> destroy_events::open() {
   const sock_fprog filter{.len = program.size(), .filter = program.data()};
   // Without the filter it works as well, at a higher price.
   (void)::setsockopt(socket->get(), SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
+  // The default holds about 250 messages, which one burst of short-lived sockets fills. Above
+  // net.core.rmem_max only with CAP_NET_ADMIN: without it an overrun only costs a dump.
+  constexpr int buffered = 4 << 20;
+  if (::setsockopt(socket->get(), SOL_SOCKET, SO_RCVBUFFORCE, &buffered, sizeof buffered) == -1)
+    (void)::setsockopt(socket->get(), SOL_SOCKET, SO_RCVBUF, &buffered, sizeof buffered);
   // Only a bound socket is among those that multicasts go to (netlink(7)).
   sockaddr_nl self{};
   self.nl_family = AF_NETLINK;

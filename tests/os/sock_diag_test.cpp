@@ -193,11 +193,14 @@ TEST_CASE("a shared socket is told of when its last holder closes it", "[os][soc
   int status = 0;
   ::waitpid(child, &status, 0);
 
+  // Told by name, or that some were lost where others on this machine close thousands meanwhile.
   std::vector<os::destroyed_socket> destroyed;
   CHECK(test::eventually([&] {
-    return events->take(destroyed).has_value() &&
-           std::count(destroyed.begin(), destroyed.end(),
-             os::destroyed_socket{.family = os::address_family::v4, .port = held.port}) > 0;
+    const auto taken = events->take(destroyed);
+    return taken.has_value() &&
+           (*taken == os::destroy_events::outcome::overrun ||
+             std::count(destroyed.begin(), destroyed.end(),
+               os::destroyed_socket{.family = os::address_family::v4, .port = held.port}) > 0);
   }));
   sockets.clear();
   REQUIRE_FALSE(diag->append_listeners(sockets));
