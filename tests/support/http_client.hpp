@@ -37,6 +37,7 @@ public:
   void send(std::string_view bytes) {
     while (!bytes.empty()) {
       const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (n == -1 && errno == EINTR) continue;
       if (n <= 0) return;
       bytes.remove_prefix(static_cast<std::size_t>(n));
     }
@@ -46,7 +47,10 @@ public:
   /// time-out.
   std::string read() {
     char bytes[16384];
-    const ssize_t n = ::recv(fd_, bytes, sizeof bytes, 0);
+    ssize_t n;
+    // With a time-out a call is not restarted after a signal (signal(7)), and SIGCHLD comes often.
+    do n = ::recv(fd_, bytes, sizeof bytes, 0);
+    while (n == -1 && errno == EINTR);
     if (n <= 0) {
       ended_ = n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
       return {};

@@ -122,9 +122,12 @@ public:
 
 private:
   bool ready(short events) {
+    if (descriptor_ < 0) return false;
     pollfd p{descriptor_, events, 0};
-    return descriptor_ >= 0 &&
-           ::poll(&p, 1, static_cast<int>(std::chrono::milliseconds{deadline}.count())) > 0;
+    int n;
+    do n = ::poll(&p, 1, static_cast<int>(std::chrono::milliseconds{deadline}.count()));
+    while (n == -1 && errno == EINTR);
+    return n > 0;
   }
 
   bool receive() {
