@@ -299,6 +299,18 @@ public:
     return promise;
   }
 
+  caf::result<server_info> make_primary(uint64_t generation) {
+    server_entry* entry = table_.find(generation);
+    if (entry == nullptr || entry->removal) {
+      if (const stop_record* record = table_.record_of(generation)) return gone(*record);
+      return make_error(
+        errc::no_such_server, "No server has the generation " + std::to_string(generation) + ".");
+    }
+    table_.prefer(*entry);
+    after_change(entry->info.ref.key);
+    return entry->info;
+  }
+
   caf::result<server_info> server_of(uint64_t generation) {
     if (const server_entry* entry = table_.find(generation)) return entry->info;
     if (const stop_record* record = table_.record_of(generation)) return gone(*record);
@@ -782,6 +794,7 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
     [=](lookup_atom, terminal_atom, const std::string& id) { return r->terminal_of(id); },
     [=](add_atom, server_description& what) { return r->add(std::move(what)); },
     [=](remove_atom, uint64_t generation) { return r->remove_by_hand(generation); },
+    [=](primary_atom, uint64_t generation) { return r->make_primary(generation); },
     [=](list_atom, server_atom, const workspace_filter& filter) { return r->servers(filter); },
     [=](lookup_atom, server_atom, uint64_t generation) { return r->server_of(generation); },
     [=](lookup_atom, stopped_atom, uint64_t generation) { return r->record_of(generation); },

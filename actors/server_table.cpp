@@ -12,14 +12,14 @@ namespace {
 constexpr uint16_t first_ephemeral_port = 32768;
 
 struct rank {
-  bool there, page, printed, chosen_port;
+  bool there, preferred, page, printed, chosen_port;
   friend auto operator<=>(const rank&, const rank&) = default;
 };
 
-rank rank_of(const server_entry& entry) {
+rank rank_of(const server_entry& entry, uint16_t preferred_port) {
   const server_description& what = entry.description;
-  return {entry.info.state != server_state::restarting, what.serves_page, what.printed,
-    what.upstream.port < first_ephemeral_port};
+  return {entry.info.state != server_state::restarting, what.upstream.port == preferred_port,
+    what.serves_page, what.printed, what.upstream.port < first_ephemeral_port};
 }
 
 route_state route_state_of(server_state state) {
@@ -170,9 +170,15 @@ const stop_record* server_table::last_stop(const workspace_key& key) const {
   return it == workspaces_.end() || !it->second.last_stop ? nullptr : &*it->second.last_stop;
 }
 
+void server_table::prefer(const server_entry& entry) {
+  workspace_of(entry.info.ref.key).preferred_port = entry.info.upstream.port;
+}
+
 server_entry* server_table::choose_primary(const workspace_key& key) {
   const auto home = workspaces_.find(key);
   if (home == workspaces_.end()) return nullptr;
+  const auto rank = [port = home->second.preferred_port](
+                      const server_entry& entry) { return rank_of(entry, port); };
   server_entry* present = nullptr;
   server_entry* best = nullptr;
   for (const uint64_t generation : home->second.generations) {
@@ -180,14 +186,16 @@ server_entry* server_table::choose_primary(const workspace_key& key) {
     if (entry.info.primary && !entry.removal) present = &entry;
     if (entry.removal) {
       entry.info.primary = false;
-    } else if (best == nullptr || rank_of(*best) < rank_of(entry)) {
+    } else if (best == nullptr || rank(*best) < rank(entry)) {
       best = &entry;
     }
   }
-  if (present != nullptr && (present->info.state == server_state::restarting ||
-                              rank_of(*present).page || !rank_of(*best).page))
-    return nullptr;
   if (best == nullptr || best == present) return nullptr;
+  const bool by_hand = present != nullptr && rank(*best).preferred && !rank(*present).preferred;
+  if (present != nullptr && !by_hand &&
+      (present->info.state == server_state::restarting || rank(*present).preferred ||
+        rank(*present).page || !rank(*best).page))
+    return nullptr;
   if (present != nullptr) present->info.primary = false;
   best->info.primary = true;
   return best;

@@ -75,10 +75,14 @@ public:
   const stop_record* record_of(uint64_t generation) const;
   const stop_record* last_stop(const workspace_key& key) const;
 
-  /// Chooses the primary anew: a restarting one stays; a server that answers with a page goes
-  /// before one that does not; else the present one stays; else one that is there before one that
-  /// restarts, page, printed before unprinted, then the older. Returns the new primary when it
-  /// changed.
+  /// Prefers whatever listens on this server's port as the primary of its workspace, until another
+  /// is preferred.
+  void prefer(const server_entry& entry);
+
+  /// Chooses the primary anew: the preferred one if it is there; a restarting one stays; a server
+  /// that answers with a page goes before one that does not; else the present one stays; else one
+  /// that is there before one that restarts, page, printed before unprinted, then the older.
+  /// Returns the new primary when it changed.
   server_entry* choose_primary(const workspace_key& key);
 
   /// Makes the workspace known, so that its origin has a name, and returns its label.
@@ -106,6 +110,7 @@ private:
     std::string label;
     std::vector<uint64_t> generations;
     caf::optional<stop_record> last_stop;
+    uint16_t preferred_port = 0;  // of the primary that was chosen by hand; 0: none was
   };
 
   workspace& workspace_of(const workspace_key& key);

@@ -82,6 +82,9 @@ using registry_actor = caf::typed_actor<
   // Remove the server with this generation; answers with its record once no I/O thread can reach
   // it, or with `server_gone`. From the API and embedding applications.
   answers<stop_record, remove_atom, uint64_t>,
+  // Make the server with this generation the one behind its workspace's address; whoever listens
+  // on its port later is preferred too. From the API and embedding applications.
+  answers<server_info, primary_atom, uint64_t>,
   answers<std::vector<server_info>, list_atom, server_atom, workspace_filter>,
   answers<server_info, lookup_atom, server_atom, uint64_t>,
   // How the server with this generation ended, if that is still known.
@@ -89,7 +92,7 @@ using registry_actor = caf::typed_actor<
   // The state of one workspace; waits until a server is ready, at most for the timespan (0: does
   // not wait).
   answers<workspace_status, status_atom, workspace_key, caf::timespan>,
-  // All of one project, for clients that then follow the events.
+  // All of one project (empty: of all), for clients that then follow the events.
   answers<project_snapshot, snapshot_atom, std::string>,
   // Remove everything with reason `shutdown` and end all terminals; answers when nothing is left,
   // with the number of servers that were removed. From the service.

@@ -28,7 +28,10 @@ void thread_data_plane::publish(workspace_routes routes, registry_actor reply_to
 void thread_data_plane::deliver(const event& what) {
   const auto encoded = api::encode(what, addresses_);
   for (const io_thread_parts& one : threads_)
-    one.thread->post([app = one.socketio, encoded] { app->deliver(encoded); });
+    one.thread->post([app = one.socketio, streams = one.events, encoded] {
+      app->deliver(encoded);
+      streams->deliver(encoded);
+    });
 }
 
 void thread_data_plane::probe(

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "previewd/messages/data_plane.hpp"
+#include "previewd/net/api/event_streams.hpp"
 #include "previewd/net/api/json.hpp"
 #include "previewd/net/http/server.hpp"
 #include "previewd/net/io_thread.hpp"
@@ -20,6 +21,7 @@ struct io_thread_parts {
   io_thread* thread = nullptr;
   http::server* http = nullptr;
   socketio::previewd_app* socketio = nullptr;
+  api::event_streams* events = nullptr;
 };
 
 /// The I/O threads as the actors see them. Outlives all actors and the running of the threads.

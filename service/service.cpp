@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/network_v4.hpp>
+#include <boost/asio/ip/network_v6.hpp>
 #include <caf/actor_system.hpp>
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
@@ -14,6 +17,7 @@
 
 #include "previewd/actors/event_bus.hpp"
 #include "previewd/actors/registry.hpp"
+#include "previewd/net/api/event_streams.hpp"
 #include "previewd/net/api/service_api.hpp"
 #include "previewd/net/data_plane.hpp"
 #include "previewd/net/kernel/kernel_watch.hpp"
@@ -24,6 +28,9 @@
 namespace previewd {
 
 namespace {
+
+/// How long a server that is registered by hand may take to show what it is.
+constexpr std::chrono::seconds look_timeout{5};
 
 std::string random_id() {
   constexpr std::string_view alphabet =
@@ -118,6 +125,7 @@ struct service::parts {
     explicit lane(uint32_t index) : thread{index} {}
     net::io_thread thread;
     std::unique_ptr<net::socketio::previewd_app> socketio;
+    std::unique_ptr<net::api::event_streams> events;
     std::unique_ptr<net::http::server> http;
   };
 
@@ -139,9 +147,13 @@ struct service::parts {
 
   void stop();
 
+  /// Why nothing at this endpoint may be registered by hand; empty: it may.
+  std::string objection(const endpoint& target) const;
+
   caf::actor_system& system;
   settings wanted;
   std::vector<std::string> addresses;
+  std::vector<uint16_t> own_ports;  // the service listens on
   os::child_reaper reaper;
   net::kernel::kernel_watcher kernel;
   std::vector<std::unique_ptr<lane>> lanes;
@@ -179,6 +191,7 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
       at.path.empty()
         ? "http://" + (v6 ? "[" + at.address + "]" : at.address) + ":" + std::to_string(at.port)
         : "unix:" + at.path);
+    if (at.path.empty()) running->own_ports.push_back(at.port);
   }
   for (const auto& listener : opened.listeners) {
     if (listener.at.port == 0) continue;
@@ -216,6 +229,16 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
       [all](net::http::exchange_ptr request) {
         all->lanes[request->thread().index()]->socketio->handle(std::move(request));
       },
+    .event_stream =
+      [all](const net::http::exchange_ptr& request, workspace_filter filter,
+        std::optional<uint64_t> after) {
+        all->lanes[request->thread().index()]->events->open(request, std::move(filter), after);
+      },
+    .look =
+      [all](net::io_thread& here, const endpoint& target, const workspace_key& key, auto said) {
+        all->lanes[here.index()]->http->look(target, key, look_timeout, std::move(said));
+      },
+    .objection = [all](const endpoint& target) { return all->objection(target); },
   });
   std::vector<net::io_thread_parts> thread_parts;
   std::vector<net::http::server*> peers;
@@ -227,10 +250,18 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
       net::socketio::previewd_app_parts{
         system, running->registry, running->events, *running->terminals},
       app_settings);
+    net::api::event_streams_settings stream_settings;
+    stream_settings.addresses = addresses;
+    stream_settings.client_buffer = wanted.limits.client_buffer;
+    lane->events = std::make_unique<net::api::event_streams>(lane->thread,
+      net::api::event_streams_parts{
+        system, running->registry, running->events, *running->terminals},
+      stream_settings);
     lane->http = std::make_unique<net::http::server>(
       lane->thread, http_settings_of(wanted, threads),
       [all](net::http::exchange_ptr request) { all->api->handle(request); }, loading_pages());
-    thread_parts.push_back({&lane->thread, lane->http.get(), lane->socketio.get()});
+    thread_parts.push_back(
+      {&lane->thread, lane->http.get(), lane->socketio.get(), lane->events.get()});
     peers.push_back(lane->http.get());
   }
   for (auto& lane : running->lanes) lane->http->set_peers(peers);
@@ -267,6 +298,38 @@ void service::stop() {
   parts_->stop();
 }
 
+namespace {
+
+/// Whether a network in CIDR notation has the address.
+bool contains(const std::string& network, const boost::asio::ip::address& address) {
+  boost::system::error_code error;
+  if (address.is_v4()) {
+    const auto net = boost::asio::ip::make_network_v4(network, error);
+    return !error &&
+           boost::asio::ip::network_v4{address.to_v4(), net.prefix_length()}.canonical() == net;
+  }
+  const auto net = boost::asio::ip::make_network_v6(network, error);
+  return !error &&
+         boost::asio::ip::network_v6{address.to_v6(), net.prefix_length()}.canonical() == net;
+}
+
+}  // namespace
+
+std::string service::parts::objection(const endpoint& target) const {
+  boost::system::error_code error;
+  const auto address = boost::asio::ip::make_address(target.address, error);
+  if (error || address.to_string() != target.address || address.is_unspecified())
+    return "must be a numeric address, for example 127.0.0.1 or ::1.";
+  // The whole of 127.0.0.0/8 reaches a listener of 0.0.0.0, and a loop would help nobody.
+  if (std::find(own_ports.begin(), own_ports.end(), target.port) != own_ports.end() &&
+      address.is_loopback())
+    return "with this port is the service's own.";
+  const auto names = [&](const std::string& network) { return contains(network, address); };
+  const auto& allowed = wanted.preview.allow_upstreams;
+  if (address.is_loopback() || std::any_of(allowed.begin(), allowed.end(), names)) return {};
+  return "must be a loopback address; preview.allow_upstreams names further networks.";
+}
+
 void service::parts::stop() {
   if (std::exchange(stopped, true)) return;
   const auto end = std::chrono::steady_clock::now() + wanted.shutdown.timeout;
@@ -290,6 +353,7 @@ void service::parts::stop() {
     const auto done = std::make_shared<std::promise<void>>();
     closed.push_back(done->get_future());
     one->thread.post([part = one.get(), done] {
+      part->events->stop();
       part->socketio->stop([part, done] { part->http->stop([done] { done->set_value(); }); });
     });
   }

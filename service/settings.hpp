@@ -41,6 +41,8 @@ struct settings {
     /// Who may frame a preview that forbids it (CSP `frame-ancestors` sources). None given: the
     /// service's own origins. An empty list: answers are left as they are.
     std::optional<std::vector<std::string>> frame_ancestors;
+    /// Networks beyond loopback whose servers may be registered by hand: `10.1.0.0/16`.
+    std::vector<std::string> allow_upstreams;
   } preview;
 
   struct {

@@ -361,6 +361,29 @@ problem read_listen_address(const std::string& written, listen_address& result) 
          " is not a numeric address with a port; write for example 127.0.0.1:4000";
 }
 
+/// A network in CIDR notation (RFC 4632, section 3.1; RFC 4291, section 2.3) without host bits.
+problem read_network(std::string_view written, std::string& result) {
+  const std::size_t slash = written.rfind('/');
+  const std::string address{written.substr(0, slash)};
+  std::array<unsigned char, 16> bytes{};
+  const bool v6 = address.find(':') != std::string::npos;
+  bool good = slash != std::string_view::npos &&
+              inet_pton(v6 ? AF_INET6 : AF_INET, address.c_str(), bytes.data()) == 1;
+  std::size_t length = 0;
+  if (good) {
+    const std::string_view digits = written.substr(slash + 1);
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
+    const std::size_t most = v6 ? 128 : 32;
+    good = error == std::errc{} && end == digits.data() + digits.size() && length <= most;
+    for (std::size_t bit = length; good && bit < most; ++bit)
+      good = (bytes[bit / 8] & (0x80U >> (bit % 8))) == 0;
+  }
+  if (!good)
+    return quoted(written) + " is not a network; write for example 10.1.0.0/16, without host bits";
+  result = written;
+  return std::nullopt;
+}
+
 setting frame_ancestors(std::optional<std::vector<std::string>>& field) {
   std::vector<std::string> unused;
   setting result =
@@ -433,6 +456,9 @@ std::vector<setting> setting_table(settings& target) {
   add(text("preview.domain", target.preview.domain, "NAME", "a DNS name", read_domain,
     "the suffix of preview origins; a real one needs a wildcard DNS entry"));
   add(frame_ancestors(target.preview.frame_ancestors));
+  add(texts("preview.allow_upstreams", target.preview.allow_upstreams, "NETWORK",
+    "networks in CIDR notation", read_network,
+    "networks whose servers may be registered by hand, beside loopback addresses"));
 
   group = "Dev servers";
   add(duration(

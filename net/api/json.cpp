@@ -264,7 +264,15 @@ std::shared_ptr<const encoded_event> encode(const event& what, const address_set
     encoded->terminal_id = what.terminal->id;
   encoded->sequence = what.sequence;
   encoded->json = text_of(payload_of(what, addresses));
+  encoded->server_sent = std::make_shared<const std::string>(
+    server_sent_text(encoded->name, encoded->sequence, encoded->json));
   return encoded;
+}
+
+std::string server_sent_text(std::string_view name, uint64_t id, std::string_view json) {
+  std::string text = "id: " + std::to_string(id) + "\nevent: ";
+  text.append(name).append("\ndata: ").append(json).append("\n\n");
+  return text;
 }
 
 std::string error_json(const caf::error& error) {

@@ -87,8 +87,13 @@ struct encoded_event {
   std::string user;
   std::string terminal_id;  // of a `terminalExit`; empty in all others
   uint64_t sequence = 0;
-  std::string json;  // the payload, one object
+  std::string json;                                // the payload, one object
+  std::shared_ptr<const std::string> server_sent;  // the same as `server_sent_text`
 };
+
+/// An event of a Server-Sent Events stream with its id (WHATWG HTML, section 9.2.6). `json` has no
+/// line break.
+std::string server_sent_text(std::string_view name, uint64_t id, std::string_view json);
 
 /// The event with its payload. `terminalExit` carries `project, user, sequence, at` beside what is
 /// known.

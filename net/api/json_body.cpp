@@ -73,6 +73,14 @@ json_body::number(std::string_view name, uint64_t least, uint64_t most, presence
   return std::nullopt;
 }
 
+std::optional<bool> json_body::flag(std::string_view name, presence wanted) {
+  const nlohmann::json* value = find(name, wanted);
+  if (value == nullptr) return std::nullopt;
+  if (value->is_boolean()) return value->get<bool>();
+  refuse(name, "must be true or false.");
+  return std::nullopt;
+}
+
 std::vector<std::string> json_body::texts(std::string_view name) {
   std::vector<std::string> list;
   const nlohmann::json* value = find(name, presence::optional);

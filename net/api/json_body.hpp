@@ -28,6 +28,7 @@ public:
   std::string text(std::string_view name, presence wanted);
   std::optional<uint64_t>
   number(std::string_view name, uint64_t least, uint64_t most, presence wanted);
+  std::optional<bool> flag(std::string_view name, presence wanted);
   /// A list of texts without NUL; absent: empty.
   std::vector<std::string> texts(std::string_view name);
   /// An object whose values are texts without NUL; absent: empty.

@@ -137,7 +137,13 @@ struct service_api::call {
   std::string_view query() const { return request->head().query; }
 };
 
-struct service_api::endpoint {
+/// What `POST /api/servers` asks for.
+struct service_api::server_request {
+  server_description what;  // without a type: the one that is seen
+  bool primary = false;     // it becomes the workspace's primary
+};
+
+struct service_api::route_entry {
   std::string_view method;
   std::string_view pattern;  // `{}` stands for any one segment
   void (service_api::*handler)(const call&) const;
@@ -165,8 +171,8 @@ struct service_api::endpoint {
   }
 };
 
-const std::vector<service_api::endpoint>& service_api::endpoints() {
-  static const std::vector<endpoint> all{
+const std::vector<service_api::route_entry>& service_api::endpoints() {
+  static const std::vector<route_entry> all{
     {"GET", "/api/preview-status/{}/{}", &service_api::preview_status},
     {"GET", "/api/terminals", &service_api::list_terminals},
     {"POST", "/api/terminals", &service_api::open_terminal},
@@ -177,8 +183,11 @@ const std::vector<service_api::endpoint>& service_api::endpoints() {
     {"POST", "/api/terminals/{}/signal", &service_api::signal_terminal},
     {"GET", "/api/terminals/{}/output", &service_api::read_terminal},
     {"GET", "/api/servers", &service_api::list_servers},
+    {"POST", "/api/servers", &service_api::register_server},
     {"GET", "/api/servers/{}", &service_api::show_server},
+    {"PATCH", "/api/servers/{}", &service_api::change_server},
     {"DELETE", "/api/servers/{}", &service_api::remove_server},
+    {"GET", "/api/events", &service_api::follow_events},
     {"GET", "/debug/connections", &service_api::list_connections},
     {"GET", "/healthz", &service_api::health},
     {"GET", "/preview/{}/{}/iframe", &service_api::iframe_page},
@@ -217,7 +226,7 @@ void service_api::handle(const http::exchange_ptr& request) const {
   const std::string_view method = head.method == "HEAD" ? "GET" : head.method;
   call at{.request = request, .arguments = {}};
   std::string allowed;
-  for (const endpoint& each : endpoints()) {
+  for (const route_entry& each : endpoints()) {
     if (!each.matches(*segments, at.arguments)) continue;
     if (each.method == method) {
       (this->*each.handler)(at);
@@ -241,13 +250,16 @@ void service_api::handle_preview(
   const call at{.request = request, .arguments = {}};
   const std::string_view path = head.path.substr(std::min(preview.prefix.size(), head.path.size()));
   const bool is_status = path == "/.previewd/status";
+  const bool is_events = path == "/.previewd/events";
   const bool is_iframe = preview.by == http::preview_target::address::path && path == "/iframe";
-  if (!is_status && !is_iframe) {
+  if (!is_status && !is_events && !is_iframe) {
     refuse(request, errc::not_found, "There is nothing at this path.");
   } else if (head.method != "GET" && head.method != "HEAD") {
     refuse_method(request, "GET, HEAD");
   } else if (is_status) {
     status_of(at, preview.key);
+  } else if (is_events) {
+    stream_events(at, {preview.key.project, preview.key.user});
   } else {
     show_page(at, "iframe.html");
   }
@@ -419,6 +431,161 @@ void service_api::show_server(const call& at) const {
       answer_json(at.request, 200, server_json(*server, parts_.addresses));
     },
     lookup_atom_v, server_atom_v, *generation);
+}
+
+caf::expected<service_api::server_request>
+service_api::read_server_request(std::string_view text) const {
+  json_body body{text, {"project", "user", "port", "address", "scheme", "type", "primary"}};
+  server_request request;
+  server_description& what = request.what;
+  what.key.project = body.text("project", presence::required);
+  what.key.user = body.text("user", presence::required);
+  if (const auto port = body.number("port", 1, 65535, presence::required))
+    what.upstream.port = static_cast<uint16_t>(*port);
+  what.upstream.address = body.text("address", presence::optional);
+  if (what.upstream.address.empty()) what.upstream.address = "127.0.0.1";
+  const std::string scheme = body.text("scheme", presence::optional);
+  if (scheme == "https") {
+    what.upstream.scheme = previewd::scheme::https;
+  } else if (!scheme.empty() && scheme != "http") {
+    body.refuse("scheme", "must be http or https.");
+  }
+  what.type = body.text("type", presence::optional);
+  const auto odd = [](char c) {
+    return !(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-';
+  };
+  if (what.type.size() > 32 || std::any_of(what.type.begin(), what.type.end(), odd))
+    body.refuse("type", "must be at most 32 characters of a-z 0-9 -.");
+  request.primary = body.flag("primary", presence::optional).value_or(false);
+  if (!body.ok()) return body.error();
+  if (auto wrong = check_key(what.key)) return wrong;
+  if (const std::string why = parts_.objection(what.upstream); !why.empty())
+    body.refuse("address", why);
+  if (!body.ok()) return body.error();
+  return request;
+}
+
+/// Registers a server that was not started in a terminal: once something accepts connections there.
+void service_api::register_server(const call& at) const {
+  at.request->read_body(
+    settings_.json_bytes, [this, request = at.request](const std::string& text) {
+      auto wanted = read_server_request(text);
+      if (!wanted) {
+        refuse(request, wanted.error());
+        return;
+      }
+      const endpoint target = wanted->what.upstream;
+      const workspace_key key = wanted->what.key;
+      // Called twice when the server takes its time: the first word decides.
+      const auto first = std::make_shared<bool>(true);
+      parts_.look(request->thread(), target, key,
+        [this, request, first, wanted = std::move(*wanted)](const identity& seen) mutable {
+          if (!std::exchange(*first, false)) return;
+          add_server(request, std::move(wanted), seen);
+        });
+    });
+}
+
+void service_api::add_server(
+  const exchange_ptr& request, server_request wanted, const identity& seen) const {
+  server_description& what = wanted.what;
+  if (seen.outcome == identity::verdict::refused) {
+    refuse(request, errc::not_listening,
+      "Nothing accepts connections at " + what.upstream.address + " port " +
+        std::to_string(what.upstream.port) + "; start the server first.");
+    return;
+  }
+  if (what.type.empty()) what.type = seen.type.empty() ? "http" : seen.type;
+  what.prefix = seen.prefix;
+  what.serves_page = seen.html;
+  // Whatever it says, it was named as a server: requests go to it.
+  what.answers = true;
+  ask<server_ref>(
+    parts_.system, request->thread(), parts_.registry,
+    [this, request, primary = wanted.primary](const caf::expected<server_ref>& added) {
+      if (!added) {
+        refuse(request, added.error());
+        return;
+      }
+      const auto created = [this, request](const caf::expected<server_info>& server) {
+        if (!server) {
+          refuse(request, server.error());
+          return;
+        }
+        http::response answer =
+          answer_of(201, "application/json", server_json(*server, parts_.addresses));
+        answer.fields.emplace_back(
+          "Location", "/api/servers/" + std::to_string(server->ref.generation));
+        request->respond(not_stored(std::move(answer)));
+      };
+      if (primary) {
+        ask<server_info>(parts_.system, request->thread(), parts_.registry, created, primary_atom_v,
+          uint64_t{added->generation});
+      } else {
+        ask<server_info>(parts_.system, request->thread(), parts_.registry, created, lookup_atom_v,
+          server_atom_v, uint64_t{added->generation});
+      }
+    },
+    add_atom_v, std::move(what));
+}
+
+/// The one thing about a server that can be changed: that it is the one behind the workspace's
+/// address.
+void service_api::change_server(const call& at) const {
+  const auto generation = whole_number(at.arguments[0]);
+  if (!generation) {
+    refuse(
+      at.request, errc::no_such_server, "A server is named by its generation, a whole number.");
+    return;
+  }
+  at.request->read_body(settings_.json_bytes, [this, at, generation](const std::string& text) {
+    json_body body{text, {"primary"}};
+    const auto primary = body.flag("primary", presence::required);
+    if (primary && !*primary)
+      body.refuse("primary", "must be true; make another server the primary instead.");
+    if (!body.ok()) {
+      refuse(at.request, body.error());
+      return;
+    }
+    ask<server_info>(
+      parts_.system, at.request->thread(), parts_.registry,
+      [this, at, generation](const caf::expected<server_info>& server) {
+        if (!server) {
+          gone_or(at, *generation, server.error());
+          return;
+        }
+        answer_json(at.request, 200, server_json(*server, parts_.addresses));
+      },
+      primary_atom_v, *generation);
+  });
+}
+
+void service_api::follow_events(const call& at) const {
+  auto filter = filter_of(at.query());
+  if (!filter) {
+    refuse(at.request, filter.error());
+    return;
+  }
+  stream_events(at, std::move(*filter));
+}
+
+/// A browser that reconnects says in the field what it has seen; that is newer than what its URL
+/// says (WHATWG HTML, section 9.2.4).
+void service_api::stream_events(const call& at, workspace_filter filter) const {
+  const std::string_view last = at.request->head()["Last-Event-ID"];
+  const std::optional<std::string> text =
+    last.empty() ? query_value(at.query(), "after") : std::optional<std::string>{last};
+  std::optional<uint64_t> after;
+  if (text) {
+    after = whole_number(*text);
+    if (!after) {
+      refuse(at.request, errc::invalid_field,
+        (last.empty() ? "after" : "Last-Event-ID") +
+          std::string{" must be a sequence, a whole number."});
+      return;
+    }
+  }
+  parts_.event_stream(at.request, std::move(filter), after);
 }
 
 void service_api::remove_server(const call& at) const {

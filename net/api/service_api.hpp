@@ -4,10 +4,13 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "previewd/messages/detector.hpp"
 #include "previewd/messages/registry.hpp"
 #include "previewd/net/api/json.hpp"
 #include "previewd/net/http/exchange.hpp"
@@ -49,6 +52,16 @@ struct service_api_parts {
     connections;
   /// Takes what is under `/socket.io/`.
   http::service_handler socketio;
+  /// Answers with a stream of the events of these workspaces, after a sequence (event_streams).
+  std::function<void(const http::exchange_ptr&, workspace_filter, std::optional<uint64_t> after)>
+    event_stream;
+  /// Looks whether an endpoint accepts connections and what it is (server::look), once.
+  std::function<void(
+    io_thread& here, const endpoint&, const workspace_key&, std::function<void(const identity&)>)>
+    look;
+  /// Why no server at this endpoint may be registered by hand (`preview.allow_upstreams`): what
+  /// completes a sentence that begins with "address". Empty: it may.
+  std::function<std::string(const endpoint&)> objection;
 };
 
 /// Answers the requests that are not for a preview: the REST API, pages, and what it hands on to
@@ -64,8 +77,9 @@ public:
 
 private:
   struct call;
-  struct endpoint;
-  static const std::vector<endpoint>& endpoints();
+  struct route_entry;
+  struct server_request;
+  static const std::vector<route_entry>& endpoints();
 
   void open_terminal(const call& at) const;
   void list_terminals(const call& at) const;
@@ -77,7 +91,14 @@ private:
   void read_terminal(const call& at) const;
   void list_servers(const call& at) const;
   void show_server(const call& at) const;
+  void register_server(const call& at) const;
+  caf::expected<server_request> read_server_request(std::string_view text) const;
+  void
+  add_server(const http::exchange_ptr& request, server_request wanted, const identity& seen) const;
+  void change_server(const call& at) const;
   void remove_server(const call& at) const;
+  void follow_events(const call& at) const;
+  void stream_events(const call& at, workspace_filter filter) const;
   void preview_status(const call& at) const;
   void list_connections(const call& at) const;
   void health(const call& at) const;

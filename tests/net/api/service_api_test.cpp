@@ -155,6 +155,7 @@ registry_actor::behavior_type fake_registry(registry_actor::pointer, asked* seen
       seen->removed.push_back(generation);
       return by_generation(generation, record_6());
     },
+    [=](primary_atom, uint64_t generation) { return by_generation(generation, server_7()); },
     [=](list_atom, server_atom, const workspace_filter& filter) {
       seen->filter = filter;
       return std::vector<server_info>{server_7()};
@@ -215,7 +216,8 @@ public:
         http::response answer;
         answer.body = "socket.io";
         request->respond(std::move(answer));
-      }});
+      },
+      {}, {}, {}});
     thread.start("test-io");
   }
 
