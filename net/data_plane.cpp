@@ -28,8 +28,9 @@ void thread_data_plane::publish(workspace_routes routes, registry_actor reply_to
 void thread_data_plane::deliver(const event& what) {
   const auto encoded = api::encode(what, addresses_);
   for (const io_thread_parts& one : threads_)
-    one.thread->post([app = one.socketio, streams = one.events, encoded] {
+    one.thread->post([app = one.socketio, attach = one.attach, streams = one.events, encoded] {
       app->deliver(encoded);
+      attach->deliver(encoded);
       streams->deliver(encoded);
     });
 }
@@ -71,7 +72,9 @@ void thread_data_plane::forget_terminal(const std::string& id) {
 void thread_data_plane::adopt_connection(connection_id id, ws_connection_actor actor) {
   io_thread_parts& one = threads_.at(id.thread);
   one.thread->post([&one, id, actor = std::move(actor)]() mutable {
-    if (id.number >= socketio::first_client_number) {
+    if (id.number >= attach::first_attach_number) {
+      one.attach->adopt(id.number, std::move(actor));
+    } else if (id.number >= socketio::first_client_number) {
       one.socketio->adopt(id.number, std::move(actor));
     } else {
       one.http->adopt_connection(id.number, std::move(actor));
@@ -82,7 +85,9 @@ void thread_data_plane::adopt_connection(connection_id id, ws_connection_actor a
 void thread_data_plane::close_connection(connection_id id) {
   io_thread_parts& one = threads_.at(id.thread);
   one.thread->post([&one, id] {
-    if (id.number >= socketio::first_client_number) {
+    if (id.number >= attach::first_attach_number) {
+      one.attach->close_connection(id.number);
+    } else if (id.number >= socketio::first_client_number) {
       one.socketio->close_connection(id.number);
     } else {
       one.http->close_connection(id.number);

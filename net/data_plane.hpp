@@ -9,6 +9,7 @@
 #include "previewd/messages/data_plane.hpp"
 #include "previewd/net/api/event_streams.hpp"
 #include "previewd/net/api/json.hpp"
+#include "previewd/net/attach/attach_server.hpp"
 #include "previewd/net/http/server.hpp"
 #include "previewd/net/io_thread.hpp"
 #include "previewd/net/socketio/previewd_app.hpp"
@@ -21,6 +22,7 @@ struct io_thread_parts {
   io_thread* thread = nullptr;
   http::server* http = nullptr;
   socketio::previewd_app* socketio = nullptr;
+  attach::attach_server* attach = nullptr;
   api::event_streams* events = nullptr;
 };
 

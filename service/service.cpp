@@ -126,6 +126,7 @@ struct service::parts {
     net::io_thread thread;
     std::unique_ptr<net::socketio::previewd_app> socketio;
     std::unique_ptr<net::api::event_streams> events;
+    std::unique_ptr<net::attach::attach_server> attach;
     std::unique_ptr<net::http::server> http;
   };
 
@@ -239,6 +240,10 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
         all->lanes[here.index()]->http->look(target, key, look_timeout, std::move(said));
       },
     .objection = [all](const endpoint& target) { return all->objection(target); },
+    .attach =
+      [all](const net::http::exchange_ptr& request, const terminal_info& terminal, uint64_t after) {
+        all->lanes[request->thread().index()]->attach->open(request, terminal, after);
+      },
   });
   std::vector<net::io_thread_parts> thread_parts;
   std::vector<net::http::server*> peers;
@@ -257,11 +262,16 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
       net::api::event_streams_parts{
         system, running->registry, running->events, *running->terminals},
       stream_settings);
+    net::attach::attach_settings attach_settings;
+    attach_settings.pull_below = std::min<std::size_t>(
+      attach_settings.pull_below, static_cast<std::size_t>(wanted.limits.client_buffer / 2));
+    lane->attach = std::make_unique<net::attach::attach_server>(lane->thread,
+      net::attach::attach_parts{running->events, *running->terminals}, attach_settings);
     lane->http = std::make_unique<net::http::server>(
       lane->thread, http_settings_of(wanted, threads),
       [all](net::http::exchange_ptr request) { all->api->handle(request); }, loading_pages());
-    thread_parts.push_back(
-      {&lane->thread, lane->http.get(), lane->socketio.get(), lane->events.get()});
+    thread_parts.push_back({&lane->thread, lane->http.get(), lane->socketio.get(),
+      lane->attach.get(), lane->events.get()});
     peers.push_back(lane->http.get());
   }
   for (auto& lane : running->lanes) lane->http->set_peers(peers);
@@ -333,7 +343,11 @@ std::string service::parts::objection(const endpoint& target) const {
 void service::parts::stop() {
   if (std::exchange(stopped, true)) return;
   const auto end = std::chrono::steady_clock::now() + wanted.shutdown.timeout;
-  for (auto& one : lanes) one->thread.post([http = one->http.get()] { http->stop_listening(); });
+  for (auto& one : lanes)
+    one->thread.post([part = one.get()] {
+      part->http->stop_listening();
+      part->attach->announce_end();
+    });
   {
     // Clients hear that their servers stop, and see their terminals end, before their connections
     // are closed.
@@ -355,6 +369,9 @@ void service::parts::stop() {
     one->thread.post([part = one.get(), done] {
       part->events->stop();
       part->socketio->stop([part, done] { part->http->stop([done] { done->set_value(); }); });
+      part->socketio->stop([part, done] {
+        part->attach->stop([part, done] { part->http->stop([done] { done->set_value(); }); });
+      });
     });
   }
   for (auto& one : closed) one.wait_until(end);

@@ -260,8 +260,11 @@ std::shared_ptr<const encoded_event> encode(const event& what, const address_set
   encoded->name = to_string(what.kind);
   encoded->project = what.key.project;
   encoded->user = what.key.user;
-  if (what.kind == event_kind::terminal_exit && what.terminal)
+  if (what.kind == event_kind::terminal_exit && what.terminal) {
     encoded->terminal_id = what.terminal->id;
+    encoded->exit = what.terminal->exit;
+    encoded->closed = what.terminal->state == terminal_state::closing;
+  }
   encoded->sequence = what.sequence;
   encoded->json = text_of(payload_of(what, addresses));
   encoded->server_sent = std::make_shared<const std::string>(

@@ -86,6 +86,8 @@ struct encoded_event {
   std::string project;
   std::string user;
   std::string terminal_id;  // of a `terminalExit`; empty in all others
+  exit_status exit;         // of a `terminalExit`
+  bool closed = false;      // a `terminalExit` because somebody closed the terminal
   uint64_t sequence = 0;
   std::string json;                                // the payload, one object
   std::shared_ptr<const std::string> server_sent;  // the same as `server_sent_text`

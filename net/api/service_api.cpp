@@ -1,9 +1,6 @@
 #include "previewd/net/api/service_api.hpp"
 
-#include <signal.h>
-
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <optional>
 #include <string_view>
@@ -12,6 +9,7 @@
 #include "previewd/messages/error.hpp"
 #include "previewd/net/api/json_body.hpp"
 #include "previewd/net/api/request_text.hpp"
+#include "previewd/net/api/signals.hpp"
 #include "previewd/net/ask.hpp"
 #include "previewd/net/http/preview_target.hpp"
 #include "previewd/net/terminal/terminal_hub.hpp"
@@ -25,13 +23,6 @@ using http::exchange_ptr;
 constexpr std::chrono::seconds longest_wait{60};
 constexpr std::string_view name_rule =
   "must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ @ + -, and not . or ..";
-
-// What a terminal's user may want to tell the foreground job; the rest are for the kernel and for
-// debuggers.
-constexpr std::array<std::pair<std::string_view, int>, 11> signals{
-  {{"SIGHUP", SIGHUP}, {"SIGINT", SIGINT}, {"SIGQUIT", SIGQUIT}, {"SIGKILL", SIGKILL},
-    {"SIGUSR1", SIGUSR1}, {"SIGUSR2", SIGUSR2}, {"SIGTERM", SIGTERM}, {"SIGCONT", SIGCONT},
-    {"SIGSTOP", SIGSTOP}, {"SIGTSTP", SIGTSTP}, {"SIGWINCH", SIGWINCH}}};
 
 http::response answer_of(unsigned status, std::string content_type, std::string body) {
   http::response answer;
@@ -182,6 +173,7 @@ const std::vector<service_api::route_entry>& service_api::endpoints() {
     {"POST", "/api/terminals/{}/resize", &service_api::resize_terminal},
     {"POST", "/api/terminals/{}/signal", &service_api::signal_terminal},
     {"GET", "/api/terminals/{}/output", &service_api::read_terminal},
+    {"GET", "/api/terminals/{}/attach", &service_api::attach_terminal},
     {"GET", "/api/servers", &service_api::list_servers},
     {"POST", "/api/servers", &service_api::register_server},
     {"GET", "/api/servers/{}", &service_api::show_server},
@@ -359,15 +351,13 @@ void service_api::signal_terminal(const call& at) const {
     [this, request = at.request, id = at.arguments[0]](const std::string& text) {
       json_body body{text, {"signal"}};
       const std::string name = body.text("signal", presence::required);
-      const auto* const known = std::find_if(
-        signals.begin(), signals.end(), [&](const auto& each) { return each.first == name; });
-      if (known == signals.end())
-        body.refuse("signal", "must be the name of a signal, for example SIGINT.");
+      const auto number = signal_number(name);
+      if (!number) body.refuse("signal", "must be the name of a signal, for example SIGINT.");
       if (!body.ok()) {
         refuse(request, body.error());
         return;
       }
-      parts_.terminals.signal(request->thread(), id, known->second, no_content(request));
+      parts_.terminals.signal(request->thread(), id, *number, no_content(request));
     });
 }
 
@@ -394,6 +384,34 @@ void service_api::read_terminal(const call& at) const {
       answer.fields.emplace_back("Previewd-Lost", std::to_string(output->lost));
       request->respond(not_stored(std::move(answer)));
     });
+}
+
+/// Becomes a WebSocket to the terminal; whether there is one is said before.
+void service_api::attach_terminal(const call& at) const {
+  uint64_t after = 0;
+  if (const auto text = query_value(at.query(), "after")) {
+    const auto number = whole_number(*text);
+    if (!number) {
+      refuse(at.request, errc::invalid_field, "after must be a sequence, a whole number.");
+      return;
+    }
+    after = *number;
+  }
+  ask<terminal_info>(
+    parts_.system, at.request->thread(), parts_.registry,
+    [this, request = at.request, after](const caf::expected<terminal_info>& terminal) {
+      if (!terminal) {
+        refuse(request, terminal.error());
+      } else if (!request->head().websocket_upgrade) {
+        http::response answer = http::problem(
+          426, "upgrade_required", "A terminal is attached by WebSocket: send an upgrade request.");
+        answer.fields.emplace_back("Upgrade", "websocket");
+        request->respond(not_stored(std::move(answer)));
+      } else {
+        parts_.attach(request, *terminal, after);
+      }
+    },
+    lookup_atom_v, terminal_atom_v, at.arguments[0]);
 }
 
 void service_api::list_servers(const call& at) const {

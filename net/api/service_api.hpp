@@ -62,6 +62,9 @@ struct service_api_parts {
   /// Why no server at this endpoint may be registered by hand (`preview.allow_upstreams`): what
   /// completes a sentence that begins with "address". Empty: it may.
   std::function<std::string(const endpoint&)> objection;
+  /// Turns an upgrade request into a WebSocket to a terminal, whose client has all its output up to
+  /// `after` (attach_server::open).
+  std::function<void(const http::exchange_ptr&, const terminal_info&, uint64_t after)> attach;
 };
 
 /// Answers the requests that are not for a preview: the REST API, pages, and what it hands on to
@@ -89,6 +92,7 @@ private:
   void resize_terminal(const call& at) const;
   void signal_terminal(const call& at) const;
   void read_terminal(const call& at) const;
+  void attach_terminal(const call& at) const;
   void list_servers(const call& at) const;
   void show_server(const call& at) const;
   void register_server(const call& at) const;

@@ -363,8 +363,8 @@ void engine_session::close(session_end why) {
 // ---- the engine
 
 struct engine::link {
-  link(
-    uint64_t number, http::released_connection connection, websocket_limits limits, engine& owner)
+  link(uint64_t number, http::released_connection connection, ws::websocket_limits limits,
+    engine& owner)
       : socket{number, std::move(connection), limits, owner} {}
 
   websocket socket;
@@ -573,7 +573,7 @@ void engine::accept_websocket(
   const http::exchange_ptr& exchange, handshake request, uint64_t session) {
   std::optional<http::released_connection> connection = exchange->release();
   if (!connection) return;
-  websocket_limits limits;
+  ws::websocket_limits limits;
   limits.message_bytes = settings_.max_payload;
   limits.closing = settings_.close_timeout;
   const uint64_t number = next_websocket_++;

@@ -16,11 +16,14 @@
 #include "previewd/net/http/exchange.hpp"
 #include "previewd/net/io_thread.hpp"
 #include "previewd/net/socketio/engine_codec.hpp"
-#include "previewd/net/socketio/websocket.hpp"
+#include "previewd/net/ws/websocket.hpp"
 
 /// An Engine.IO 4 server: long polling, WebSocket, and the upgrade from one to the other
 /// (https://socket.io/docs/v4/engine-io-protocol/).
 namespace previewd::net::socketio {
+
+using ws::frame;
+using ws::websocket;
 
 /// Paces and limits. Those of each session and, where said, of one engine.
 struct engine_settings {
@@ -171,7 +174,7 @@ protected:
 
 /// The Engine.IO server of one I/O thread. Must stay until the thread has stopped running, and go
 /// before the thread does.
-class engine final : private websocket_owner {
+class engine final : private ws::websocket_owner {
 public:
   /// `threads` are all I/O threads, each at the place of its index: a request for another's session
   /// is moved there.

@@ -7,14 +7,15 @@
 #include <string_view>
 #include <vector>
 
+#include "previewd/net/ws/message_kind.hpp"
+
 /// Engine.IO protocol 4: packets, and the payloads that long polling packs them into
 /// (https://socket.io/docs/v4/engine-io-protocol/). Pure functions; any thread.
 namespace previewd::net::socketio {
 
 enum class engine_packet_type : uint8_t { open, close, ping, pong, message, upgrade, noop };
 
-/// How a message travels: text is UTF-8, binary is any bytes.
-enum class message_kind : uint8_t { text, binary };
+using ws::message_kind;
 
 /// One packet. A binary one is always a message.
 struct engine_packet {

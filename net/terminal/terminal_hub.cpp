@@ -108,10 +108,11 @@ struct terminal_hub::pump {
 
   struct reader {
     std::shared_ptr<attachment_link> link;
-    uint64_t cursor = 0;   // what it has been given
-    bool waiting = false;  // it has pulled
-    bool ended = false;    // it has been told the end
-    std::optional<uint64_t> acknowledged;
+    uint64_t cursor = 0;                   // what it has been given
+    bool waiting = false;                  // it has pulled
+    bool ended = false;                    // it has been told the end
+    std::optional<uint64_t> acknowledged;  // nothing: the PTY does not wait for it
+    steady_clock::time_point heard_at{};   // when it last acknowledged something new
     std::optional<terminal_size> wish;
   };
 
@@ -131,6 +132,7 @@ struct terminal_hub::pump {
   void detach(const attachment_link* link);
   void pull(const attachment_link* link);
   void acknowledge(const attachment_link* link, uint64_t sequence);
+  void stop_pacing(const attachment_link* link);
   void wish(const attachment_link* link, terminal_size size);
   void request_size(terminal_size size);
   caf::error input(std::string_view bytes);
@@ -163,6 +165,8 @@ private:
   reader* find(const attachment_link* link);
   bool paused();
   uint64_t slowest_acknowledged() const;
+  void await_stalled();
+  void pass_over_stalled();
 
   void settle_size();
   void set_size(terminal_size size);
@@ -180,6 +184,7 @@ private:
   asio::posix::stream_descriptor master_;  // watches the descriptor that `pty_` owns
   asio::steady_timer quiet_timer_;
   asio::steady_timer hint_timer_;
+  asio::steady_timer stall_timer_;
   unsigned pending_ = 0;  // handlers under way
 
   bool reading_ = false;
@@ -187,6 +192,7 @@ private:
   bool paused_ = false;
   bool awaiting_quiet_ = false;
   bool awaiting_hints_ = false;
+  bool awaiting_stalled_ = false;
   std::string input_;
   std::size_t written_ = 0;  // of `input_`
 
@@ -226,6 +232,7 @@ terminal_hub::pump::pump(terminal_hub& hub, shelf& home, const terminal_spec& sp
       master_{home.thread.context()},
       quiet_timer_{home.thread.context()},
       hint_timer_{home.thread.context()},
+      stall_timer_{home.thread.context()},
       size_{spec.size} {
   counters_->columns = size_.columns;
   counters_->rows = size_.rows;
@@ -337,6 +344,7 @@ void terminal_hub::pump::close() {
   counters_->foreground_group = 0;
   quiet_timer_.cancel();
   hint_timer_.cancel();
+  stall_timer_.cancel();
   if (pty_) {
     master_.cancel();
     master_.release();
@@ -360,7 +368,11 @@ void terminal_hub::pump::forget() {
 }
 
 void terminal_hub::pump::await_output() {
-  if (phase_ != phase::open || reading_ || paused()) return;
+  if (phase_ != phase::open || reading_) return;
+  if (paused()) {
+    await_stalled();
+    return;
+  }
   reading_ = true;
   master_.async_wait(asio::posix::stream_descriptor::wait_read, counted([this] {
     reading_ = false;
@@ -458,6 +470,7 @@ void terminal_hub::pump::attach(std::shared_ptr<attachment_link> link, uint64_t 
   added.cursor = from;
   readers_.push_back(std::move(added));
   counters_->attached = static_cast<uint32_t>(readers_.size());
+  await_output();  // the others may be waited for no longer than this one can wait
 }
 
 void terminal_hub::pump::detach(const attachment_link* link) {
@@ -477,8 +490,16 @@ void terminal_hub::pump::pull(const attachment_link* link) {
 void terminal_hub::pump::acknowledge(const attachment_link* link, uint64_t sequence) {
   reader* from = find(link);
   if (from == nullptr) return;
-  from->acknowledged =
-    std::max(from->acknowledged.value_or(0), std::min(sequence, scrollback_.sequence()));
+  const uint64_t before = from->acknowledged.value_or(0);
+  from->acknowledged = std::max(before, std::min(sequence, scrollback_.sequence()));
+  if (*from->acknowledged > before) from->heard_at = steady_clock::now();
+  await_output();
+}
+
+void terminal_hub::pump::stop_pacing(const attachment_link* link) {
+  reader* from = find(link);
+  if (from == nullptr) return;
+  from->acknowledged.reset();
   await_output();
 }
 
@@ -512,6 +533,31 @@ bool terminal_hub::pump::paused() {
   return paused_;
 }
 
+/// The PTY is paused: that is right for one client that takes its time, and for all that do, but a
+/// client that has stopped must not hold up the others.
+void terminal_hub::pump::await_stalled() {
+  if (awaiting_stalled_ || readers_.size() < 2) return;
+  awaiting_stalled_ = true;
+  stall_timer_.expires_after(hub_.settings_.stall_timeout);
+  stall_timer_.async_wait(counted([this] {
+    awaiting_stalled_ = false;
+    pass_over_stalled();
+    await_output();
+  }));
+}
+
+void terminal_hub::pump::pass_over_stalled() {
+  if (!paused()) return;
+  const auto stalled = [this, now = steady_clock::now()](const reader& each) {
+    return each.acknowledged &&
+           scrollback_.sequence() - *each.acknowledged >= hub_.settings_.resume_ahead &&
+           now - each.heard_at >= hub_.settings_.stall_timeout;
+  };
+  if (std::all_of(readers_.begin(), readers_.end(), stalled)) return;
+  for (reader& each : readers_)
+    if (stalled(each)) each.acknowledged.reset();
+}
+
 void terminal_hub::pump::settle_size() {
   std::optional<terminal_size> smallest;
   for (const reader& each : readers_) {
@@ -531,6 +577,8 @@ void terminal_hub::pump::set_size(terminal_size size) {
   scanner_.set_columns(size.columns);
   // The kernel sends SIGWINCH to the foreground job when this changes anything (ioctl_tty(2)).
   if (pty_) pty_->resize({.columns = size.columns, .rows = size.rows});
+  for (const reader& each : readers_)
+    tell(each.link, [size](attachment_link& at) { at.sink->on_resized(size); });
 }
 
 caf::error terminal_hub::pump::input(std::string_view bytes) {
@@ -657,6 +705,12 @@ void attachment::pull() {
 void attachment::acknowledge(uint64_t sequence) {
   hub_.at_home(link_->id, [link = link_, sequence](terminal_hub::pump* terminal) {
     if (terminal != nullptr) terminal->acknowledge(link.get(), sequence);
+  });
+}
+
+void attachment::stop_pacing() {
+  hub_.at_home(link_->id, [link = link_](terminal_hub::pump* terminal) {
+    if (terminal != nullptr) terminal->stop_pacing(link.get());
   });
 }
 

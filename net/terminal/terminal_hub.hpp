@@ -34,6 +34,9 @@ struct terminal_hub_settings {
   uint64_t pause_ahead = 100'000;
   /// It is read again when it is less than this many ahead; below `pause_ahead`.
   uint64_t resume_ahead = 50'000;
+  /// How long a PTY waits for a client that acknowledges nothing, while another one goes on: after
+  /// it the client is not waited for until it acknowledges again.
+  std::chrono::milliseconds stall_timeout{1000};
   /// Most bytes read after a terminal's process has ended: a background job may never stop writing.
   std::size_t drain_bytes = 1024 * 1024;
   /// The detector hears of output at most this often.
@@ -73,6 +76,9 @@ public:
   /// The answer to one `pull`.
   virtual void on_output(const output_chunk& chunk) = 0;
 
+  /// Another size is in force. Not before `on_attached`.
+  virtual void on_resized(terminal_size) {}
+
   /// All has been read and nothing will follow. Once. Without `on_attached` before it: there is no
   /// such terminal any more.
   virtual void on_end() = 0;
@@ -101,6 +107,9 @@ public:
   /// The client has shown everything up to `sequence`. From the first call on it is paced: the PTY
   /// is not read while it is `pause_ahead` ahead of it. Lower numbers than before are ignored.
   void acknowledge(uint64_t sequence);
+
+  /// The client is not waited for any more, until it acknowledges again.
+  void stop_pacing();
 
   /// The size this client would like; the smallest columns and rows of all attached clients' wishes
   /// come into force. 1 to 1000.

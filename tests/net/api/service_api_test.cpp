@@ -217,7 +217,7 @@ public:
         answer.body = "socket.io";
         request->respond(std::move(answer));
       },
-      {}, {}, {}});
+      {}, {}, {}, {}});
     thread.start("test-io");
   }
 

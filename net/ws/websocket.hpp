@@ -8,9 +8,10 @@
 #include <string_view>
 
 #include "previewd/net/http/exchange.hpp"
-#include "previewd/net/socketio/engine_codec.hpp"
+#include "previewd/net/ws/message_kind.hpp"
 
-namespace previewd::net::socketio {
+/// WebSockets of our own clients (RFC 6455); those of previews are tunnels (net/http/tunnel.hpp).
+namespace previewd::net::ws {
 
 /// A frame on its way out; many connections may share its bytes.
 struct frame {
@@ -42,15 +43,28 @@ struct websocket_limits {
   std::size_t message_bytes = 1'000'000;        // of one incoming message
   std::chrono::milliseconds handshake{10'000};  // until the 101 is written
   std::chrono::milliseconds closing{10'000};  // for what is queued, and for the peer's close frame
+  /// A peer that has been silent for half of it is pinged, and given up at its end; 0: never.
+  std::chrono::milliseconds silence{0};
 };
+
+/// Codes of a close frame (RFC 6455, section 7.4.1); 4000 to 4999 are an application's own.
+namespace close_code {
+constexpr uint16_t normal = 1000;
+constexpr uint16_t going_away = 1001;
+constexpr uint16_t unsupported_data = 1003;
+constexpr uint16_t invalid_data = 1007;
+constexpr uint16_t policy_violation = 1008;
+}  // namespace close_code
 
 /// The server's end of one WebSocket (RFC 6455), without compression. Lives on one I/O thread; its
 /// owner destroys it when told that it is gone.
 class websocket {
 public:
   /// `number` is the owner's name for it.
+  /// `protocol`: the subprotocol that the answer agrees on, one of those that the client offered;
+  /// empty: none.
   websocket(uint64_t number, http::released_connection connection, websocket_limits limits,
-    websocket_owner& owner);
+    websocket_owner& owner, std::string protocol = {});
   ~websocket();
   websocket(const websocket&) = delete;
   websocket& operator=(const websocket&) = delete;
@@ -64,9 +78,9 @@ public:
   /// Bytes that are queued or being written.
   std::size_t queued_bytes() const noexcept;
 
-  /// Sends what is queued, then a close frame, and waits for the peer's, all within the limit.
-  /// Nothing more is read. Idempotent.
-  void close();
+  /// Sends what is queued, then a close frame with the code, and waits for the peer's, all within
+  /// the limit. Nothing more is read. Idempotent: the first code counts.
+  void close(uint16_t code = close_code::normal);
 
   /// Closes at once. Idempotent.
   void abort();
@@ -78,4 +92,4 @@ private:
   std::unique_ptr<state> state_;
 };
 
-}  // namespace previewd::net::socketio
+}  // namespace previewd::net::ws

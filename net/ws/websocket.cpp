@@ -1,4 +1,4 @@
-#include "previewd/net/socketio/websocket.hpp"
+#include "previewd/net/ws/websocket.hpp"
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -10,12 +10,12 @@
 #include <deque>
 #include <utility>
 
-namespace previewd::net::socketio {
+namespace previewd::net::ws {
 
 namespace {
 
 namespace beast = boost::beast;
-namespace ws = boost::beast::websocket;
+namespace rfc6455 = boost::beast::websocket;
 using boost::system::error_code;
 
 }  // namespace
@@ -29,18 +29,20 @@ struct websocket::state {
   websocket_owner& owner;
   std::string head;
   const bool early_bytes;
-  ws::stream<http::client_socket> stream;
+  rfc6455::stream<http::client_socket> stream;
   asio::steady_timer timer;
   beast::http::request<beast::http::empty_body> request;
   beast::flat_buffer incoming;
   std::deque<frame> outgoing;
   std::size_t outgoing_bytes = 0;
   std::size_t pending = 0;  // handlers that have not run
+  std::string protocol;
+  uint16_t code = close_code::normal;
   phase now = phase::handshake;
   bool writing = false;
 
   state(websocket& s, uint64_t n, http::released_connection&& connection, websocket_limits l,
-    websocket_owner& o)
+    websocket_owner& o, std::string p)
       : self{s},
         number{n},
         limits{l},
@@ -48,7 +50,8 @@ struct websocket::state {
         head{std::move(connection.head)},
         early_bytes{!connection.unread.empty()},
         stream{std::move(connection.socket)},
-        timer{stream.get_executor()} {}
+        timer{stream.get_executor()},
+        protocol{std::move(p)} {}
 
   template <class Next> auto counted(Next next) {
     ++pending;
@@ -75,12 +78,18 @@ struct websocket::state {
     error_code ignored;
     stream.next_layer().set_option(
       asio::ip::tcp::no_delay{true}, ignored);  // a UNIX socket has no such thing
-    ws::stream_base::timeout timeouts{};
+    rfc6455::stream_base::timeout timeouts{};
     timeouts.handshake_timeout = limits.handshake;
-    timeouts.idle_timeout = ws::stream_base::none();
-    timeouts.keep_alive_pings = false;
+    timeouts.idle_timeout = rfc6455::stream_base::none();
+    timeouts.keep_alive_pings = limits.silence.count() > 0;
+    if (timeouts.keep_alive_pings) timeouts.idle_timeout = limits.silence;
     stream.set_option(timeouts);
+    stream.set_option(rfc6455::stream_base::decorator([this](rfc6455::response_type& answer) {
+      answer.set(beast::http::field::server, "previewd");
+      if (!protocol.empty()) answer.set(beast::http::field::sec_websocket_protocol, protocol);
+    }));
     stream.read_message_max(limits.message_bytes);
+    stream.auto_fragment(false);  // a message is one frame, written from where it is
     stream.async_accept(request, counted([this](error_code ec) {
       if (now == phase::aborted) return;
       if (ec) return abort();
@@ -130,8 +139,9 @@ struct websocket::state {
     }));
   }
 
-  void close() {
+  void close(uint16_t with) {
     if (now != phase::handshake && now != phase::open) return;
+    code = with;
     if (now == phase::handshake) return abort();
     now = phase::draining;
     timer.expires_after(limits.closing);
@@ -143,7 +153,7 @@ struct websocket::state {
 
   void send_close() {
     now = phase::closing;
-    stream.async_close(ws::close_code::normal, counted([this](error_code) {
+    stream.async_close(rfc6455::close_reason{code}, counted([this](error_code) {
       if (now != phase::aborted) abort();
     }));
   }
@@ -161,8 +171,9 @@ struct websocket::state {
 };
 
 websocket::websocket(uint64_t number, http::released_connection connection, websocket_limits limits,
-  websocket_owner& owner)
-    : state_{std::make_unique<state>(*this, number, std::move(connection), limits, owner)} {}
+  websocket_owner& owner, std::string protocol)
+    : state_{std::make_unique<state>(
+        *this, number, std::move(connection), limits, owner, std::move(protocol))} {}
 
 websocket::~websocket() = default;
 
@@ -181,8 +192,8 @@ std::size_t websocket::queued_bytes() const noexcept {
   return state_->outgoing_bytes;
 }
 
-void websocket::close() {
-  state_->close();
+void websocket::close(uint16_t code) {
+  state_->close(code);
 }
 
 void websocket::abort() {
@@ -193,4 +204,4 @@ uint64_t websocket::number() const noexcept {
   return state_->number;
 }
 
-}  // namespace previewd::net::socketio
+}  // namespace previewd::net::ws
