@@ -340,7 +340,7 @@ TEST_CASE("every path and method that is wrong gets its own error", "[net][api][
       {"GET", "/api/nothing", 404, "not_found"},
       {"GET", "/api/terminals/", 404, "not_found"},
       {"GET", "/api/terminals/T1/nothing", 404, "not_found"},
-      {"GET", "/api/events", 404, "not_found"},
+      {"GET", "/api/events/1", 404, "not_found"},
       {"GET", "/assets/", 404, "not_found"},
       {"GET", "/assets/missing.js", 404, "not_found"},
       {"GET", "/assets/..%2Findex.html", 404, "not_found"},
