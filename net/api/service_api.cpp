@@ -128,6 +128,26 @@ struct service_api::call {
   std::string_view query() const { return request->head().query; }
 };
 
+/// The generation that a path names. Nothing: it names none, and the request has been answered.
+std::optional<uint64_t> service_api::generation_of(const call& at) {
+  const auto generation = whole_number(at.arguments[0]);
+  if (!generation)
+    refuse(
+      at.request, errc::no_such_server, "A server is named by its generation, a whole number.");
+  return generation;
+}
+
+/// The sequence up to which the client has a terminal's output. Nothing: it is none, and the
+/// request has been answered.
+std::optional<uint64_t> service_api::output_known(const call& at) {
+  const auto text = query_value(at.query(), "after");
+  if (!text) return 0;
+  const auto sequence = whole_number(*text);
+  if (!sequence)
+    refuse(at.request, errc::invalid_field, "after must be a sequence, a whole number.");
+  return sequence;
+}
+
 /// What `POST /api/servers` asks for.
 struct service_api::server_request {
   server_description what;  // without a type: the one that is seen
@@ -362,17 +382,10 @@ void service_api::signal_terminal(const call& at) const {
 }
 
 void service_api::read_terminal(const call& at) const {
-  uint64_t after = 0;
-  if (const auto text = query_value(at.query(), "after")) {
-    const auto number = whole_number(*text);
-    if (!number) {
-      refuse(at.request, errc::invalid_field, "after must be a sequence, a whole number.");
-      return;
-    }
-    after = *number;
-  }
+  const auto after = output_known(at);
+  if (!after) return;
   // All that is held: the scrollback's limit is the answer's.
-  parts_.terminals.read(at.request->thread(), at.arguments[0], after,
+  parts_.terminals.read(at.request->thread(), at.arguments[0], *after,
     std::numeric_limits<std::size_t>::max(),
     [request = at.request, id = at.arguments[0]](std::optional<terminal::output_slice> output) {
       if (!output) {
@@ -388,15 +401,8 @@ void service_api::read_terminal(const call& at) const {
 
 /// Becomes a WebSocket to the terminal; whether there is one is said before.
 void service_api::attach_terminal(const call& at) const {
-  uint64_t after = 0;
-  if (const auto text = query_value(at.query(), "after")) {
-    const auto number = whole_number(*text);
-    if (!number) {
-      refuse(at.request, errc::invalid_field, "after must be a sequence, a whole number.");
-      return;
-    }
-    after = *number;
-  }
+  const auto after = output_known(at);
+  if (!after) return;
   ask<terminal_info>(
     parts_.system, at.request->thread(), parts_.registry,
     [this, request = at.request, after](const caf::expected<terminal_info>& terminal) {
@@ -408,7 +414,7 @@ void service_api::attach_terminal(const call& at) const {
         answer.fields.emplace_back("Upgrade", "websocket");
         request->respond(not_stored(std::move(answer)));
       } else {
-        parts_.attach(request, *terminal, after);
+        parts_.attach(request, *terminal, *after);
       }
     },
     lookup_atom_v, terminal_atom_v, at.arguments[0]);
@@ -433,21 +439,12 @@ void service_api::list_servers(const call& at) const {
 }
 
 void service_api::show_server(const call& at) const {
-  const auto generation = whole_number(at.arguments[0]);
-  if (!generation) {
-    refuse(
-      at.request, errc::no_such_server, "A server is named by its generation, a whole number.");
-    return;
-  }
+  const auto generation = generation_of(at);
+  if (!generation) return;
   ask<server_info>(
     parts_.system, at.request->thread(), parts_.registry,
-    [this, at, generation](const caf::expected<server_info>& server) {
-      if (!server) {
-        gone_or(at, *generation, server.error());
-        return;
-      }
-      answer_json(at.request, 200, server_json(*server, parts_.addresses));
-    },
+    [this, at, generation](
+      const caf::expected<server_info>& server) { answer_server(at, *generation, server); },
     lookup_atom_v, server_atom_v, *generation);
 }
 
@@ -550,12 +547,8 @@ void service_api::add_server(
 /// The one thing about a server that can be changed: that it is the one behind the workspace's
 /// address.
 void service_api::change_server(const call& at) const {
-  const auto generation = whole_number(at.arguments[0]);
-  if (!generation) {
-    refuse(
-      at.request, errc::no_such_server, "A server is named by its generation, a whole number.");
-    return;
-  }
+  const auto generation = generation_of(at);
+  if (!generation) return;
   at.request->read_body(settings_.json_bytes, [this, at, generation](const std::string& text) {
     json_body body{text, {"primary"}};
     const auto primary = body.flag("primary", presence::required);
@@ -567,13 +560,8 @@ void service_api::change_server(const call& at) const {
     }
     ask<server_info>(
       parts_.system, at.request->thread(), parts_.registry,
-      [this, at, generation](const caf::expected<server_info>& server) {
-        if (!server) {
-          gone_or(at, *generation, server.error());
-          return;
-        }
-        answer_json(at.request, 200, server_json(*server, parts_.addresses));
-      },
+      [this, at, generation](
+        const caf::expected<server_info>& server) { answer_server(at, *generation, server); },
       primary_atom_v, *generation);
   });
 }
@@ -607,18 +595,23 @@ void service_api::stream_events(const call& at, workspace_filter filter) const {
 }
 
 void service_api::remove_server(const call& at) const {
-  const auto generation = whole_number(at.arguments[0]);
-  if (!generation) {
-    refuse(
-      at.request, errc::no_such_server, "A server is named by its generation, a whole number.");
-    return;
-  }
+  const auto generation = generation_of(at);
+  if (!generation) return;
   ask<stop_record>(
     parts_.system, at.request->thread(), parts_.registry,
     [this, at, generation](const caf::expected<stop_record>& record) {
       record ? answer_nothing(at.request) : gone_or(at, *generation, record.error());
     },
     remove_atom_v, *generation);
+}
+
+void service_api::answer_server(
+  const call& at, uint64_t generation, const caf::expected<server_info>& server) const {
+  if (!server) {
+    gone_or(at, generation, server.error());
+    return;
+  }
+  answer_json(at.request, 200, server_json(*server, parts_.addresses));
 }
 
 /// Answers with an error; one that says that the server is gone takes the record along.

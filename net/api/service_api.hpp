@@ -84,6 +84,9 @@ private:
   struct server_request;
   static const std::vector<route_entry>& endpoints();
 
+  static std::optional<uint64_t> generation_of(const call& at);
+  static std::optional<uint64_t> output_known(const call& at);
+
   void open_terminal(const call& at) const;
   void list_terminals(const call& at) const;
   void show_terminal(const call& at) const;
@@ -114,6 +117,8 @@ private:
   void handle_preview(const http::exchange_ptr& request, const http::preview_target& preview) const;
   void status_of(const call& at, const workspace_key& key) const;
   void show_page(const call& at, const std::string& name) const;
+  void answer_server(
+    const call& at, uint64_t generation, const caf::expected<server_info>& server) const;
   void gone_or(const call& at, uint64_t generation, caf::error why) const;
   facts_lookup facts_on(io_thread& here) const;
 
