@@ -12,9 +12,11 @@
 #include <unordered_map>
 #include <utility>
 
+#include "previewd/actors/event_bus.hpp"
 #include "previewd/actors/preview_server.hpp"
 #include "previewd/actors/server_table.hpp"
 #include "previewd/actors/terminal.hpp"
+#include "previewd/actors/ws_connection.hpp"
 #include "previewd/messages/data_plane.hpp"
 #include "previewd/messages/error.hpp"
 #include "previewd/support/log.hpp"
@@ -36,14 +38,15 @@ class registrar {
 public:
   using self_pointer = registry_actor::stateful_pointer<registry_state>;
 
-  registrar(
-    self_pointer self, registry_settings settings, event_bus_actor events, actor_ports ports)
+  registrar(self_pointer self, registry_settings settings, actor_ports ports)
       : self_{self},
         settings_{std::move(settings)},
-        events_{std::move(events)},
         ports_{ports},
         table_{settings_.first_number},
-        sequence_{settings_.first_number} {}
+        sequence_{settings_.first_number},
+        journal_{std::make_shared<event_journal>(settings_.first_number)} {
+    start_event_bus();
+  }
 
   // -- terminals
   // ----------------------------------------------------------------------------------------------------------
@@ -344,6 +347,28 @@ public:
     return {table_.list({project, {}}), terminals({project, {}}), sequence_};
   }
 
+  // -- events
+  // -------------------------------------------------------------------------------------------------------------
+
+  void subscribe(const event_subscriber_actor& subscriber) {
+    if (!subscribers_.emplace(caf::actor_cast<caf::actor_addr>(subscriber), subscriber).second)
+      return;
+    self_->monitor(subscriber);
+    self_->send(events_, subscribe_atom_v, subscriber);
+  }
+
+  const event_bus_actor& events() const { return events_; }
+
+  void client_opened(connection_id id) {
+    self_->spawn(ws_connection, id, caf::actor_cast<caf::actor>(self_), ports_);
+  }
+
+  void delivered(uint64_t sequence) {
+    while (!undelivered_.empty() && undelivered_.front().sequence <= sequence)
+      undelivered_.pop_front();
+    finish_shutdown();
+  }
+
   // -- the I/O threads have applied the routes of a workspace up to a revision
   // ----------------------------------------------
 
@@ -430,6 +455,12 @@ public:
       terminal_exited(id, {});
       forget_terminal(id);
       finish_shutdown();
+    } else if (down.source == caf::actor_cast<caf::actor_addr>(events_)) {
+      log::error("actor_fault", "An actor ended by a fault; another one takes its place",
+        {{"actor", "event_bus"}, {"events_under_way", undelivered_.size()}});
+      start_event_bus();
+    } else {
+      subscribers_.erase(down.source);
     }
   }
 
@@ -685,7 +716,18 @@ private:
   void publish(event what) {
     what.sequence = ++sequence_;
     what.at = settings_.now();
+    undelivered_.push_back(what);
     self_->send(events_, event_atom_v, std::move(what));
+  }
+
+  /// The first one, or one for a predecessor that has ended: it takes up the events that were
+  /// under way.
+  void start_event_bus() {
+    events_ = self_->spawn<caf::monitored>(
+      event_bus, journal_, settings_.event_ring, caf::actor_cast<registry_actor>(self_), ports_);
+    for (const auto& [address, subscriber] : subscribers_)
+      self_->send(events_, subscribe_atom_v, subscriber);
+    for (const event& what : undelivered_) self_->send(events_, event_atom_v, what);
   }
 
   void log_removal(const server_entry& entry, const stop_record& record) {
@@ -753,17 +795,21 @@ private:
   }
 
   void finish_shutdown() {
-    if (!shutting_down_ || table_.size() != 0 || !terminals_.empty()) return;
+    if (!shutting_down_ || table_.size() != 0 || !terminals_.empty() || !undelivered_.empty())
+      return;
     for (auto& promise : std::exchange(shutdown_, {})) promise.deliver(removed_by_shutdown_);
   }
 
   self_pointer self_;
   registry_settings settings_;
-  event_bus_actor events_;
   actor_ports ports_;
   server_table table_;
   uint64_t sequence_;
   uint64_t stale_removals_ = 0;
+  event_bus_actor events_;
+  std::shared_ptr<event_journal> journal_;
+  std::deque<event> undelivered_;  // not known to have been handed on
+  std::map<caf::actor_addr, event_subscriber_actor> subscribers_;
   std::map<std::string, terminal_entry> terminals_;
   std::map<caf::actor_addr, std::string> owners_;  // terminal actors
   std::map<caf::actor_addr, server_ref> servers_;  // preview_server actors
@@ -780,10 +826,9 @@ private:
 };
 
 registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry_state> self,
-  registry_settings settings, event_bus_actor events, actor_ports ports) {
+  registry_settings settings, actor_ports ports) {
   hold_ports(self, ports);
-  const auto logic =
-    std::make_shared<registrar>(self, std::move(settings), std::move(events), ports);
+  const auto logic = std::make_shared<registrar>(self, std::move(settings), ports);
   self->state.logic = logic;
   registrar* r = logic.get();
   self->set_down_handler([r](caf::down_msg& down) { r->actor_ended(down); });
@@ -824,6 +869,10 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
       r->health_changed(ref, health);
     },
     [=](tunnel_atom, const server_ref& ref, uint64_t tunnels) { r->tunnels_changed(ref, tunnels); },
+    [=](subscribe_atom, const event_subscriber_actor& subscriber) { r->subscribe(subscriber); },
+    [=](replay_atom, uint64_t after) { return self->delegate(r->events(), replay_atom_v, after); },
+    [=](client_atom, connection_id id) { r->client_opened(id); },
+    [=](delivered_atom, uint64_t sequence) { r->delivered(sequence); },
     [=](applied_atom, const workspace_key& key, uint64_t revision) { r->applied(key, revision); },
     [=](tick_atom, uint64_t round) { r->wake(round); },
   };

@@ -16,10 +16,11 @@ struct registry_state {
   std::shared_ptr<registrar> logic;
 };
 
-/// The one serializer of every add and remove. Owns the terminals and the preview servers, gives
-/// generations and sequences, and removes in one order only: routes down on every I/O thread and
-/// their tunnels closed, probe stopped, event published.
+/// The one serializer of every add and remove. Owns the terminals, the preview servers, the event
+/// bus (which it replaces should it end by a fault) and the actors of event clients' connections;
+/// gives generations and sequences, and removes in one order only: routes down on every I/O thread
+/// and their tunnels closed, probe stopped, event published.
 registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry_state> self,
-  registry_settings settings, event_bus_actor events, actor_ports ports);
+  registry_settings settings, actor_ports ports);
 
 }  // namespace previewd::actors

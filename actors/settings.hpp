@@ -60,6 +60,7 @@ struct registry_settings {
   /// How long a terminal that has exited can still be read.
   caf::timespan exited_kept = std::chrono::hours{1};
   uint32_t waiting_calls = 1024;  // status calls that may wait at once
+  std::size_t event_ring = 4096;  // events that are kept to be replayed; at least 1
   /// Above every generation and sequence that was ever given: a clock reading in milliseconds.
   uint64_t first_number = 1;
   std::function<std::string()> new_terminal_id;  // 128 random bits, URL-safe; must be set

@@ -52,16 +52,24 @@ struct event {
 /// Whoever wants to be told of every event: an actor of the embedding application, for example.
 using event_subscriber_actor = caf::typed_actor<accepts<event_atom, event>>;
 
-/// Hands every event on, in the order of their sequence, and keeps the last `limits.event_ring`.
-using event_bus_actor = caf::typed_actor<
-  // Something changed. From the registry only.
-  accepts<event_atom, event>,
-  // Send every later event to this actor, until it ends. From anybody.
+/// Where events can be had. The registry is one, and stays it whatever becomes of its event bus.
+using event_source_actor = caf::typed_actor<
+  // Send every later event to this actor, until it ends. Should the event bus end by a fault, the
+  // event it was at may come twice. From anybody.
   accepts<subscribe_atom, event_subscriber_actor>,
   // The events after a sequence, oldest first; an error when some of them are no longer held. From
   // anybody.
   answers<std::vector<event>, replay_atom, uint64_t>,
   // A client's WebSocket was opened. From the I/O thread that has it.
   accepts<client_atom, connection_id>>;
+
+/// Hands every event on, in the order of their sequence, and keeps the last `limits.event_ring`.
+/// Answers each with `delivered` to the registry.
+using event_bus_actor = caf::typed_actor<
+  // Something changed. From the registry.
+  accepts<event_atom, event>,
+  // As above. From the registry.
+  accepts<subscribe_atom, event_subscriber_actor>,
+  answers<std::vector<event>, replay_atom, uint64_t>>;
 
 }  // namespace previewd

@@ -120,6 +120,12 @@ using registry_actor = caf::typed_actor<
   // The newest health check, and the number of tunnels. From its preview_server.
   accepts<health_atom, server_ref, server_health>, accepts<tunnel_atom, server_ref, uint64_t>,
 
+  // The interface of an event source (messages/events.hpp).
+  accepts<subscribe_atom, event_subscriber_actor>,
+  answers<std::vector<event>, replay_atom, uint64_t>, accepts<client_atom, connection_id>,
+  // The event with this sequence, and all before it, have been handed on. From the event bus.
+  accepts<delivered_atom, uint64_t>,
+
   // Every I/O thread has applied this revision of the workspace's routes. From the data plane.
   accepts<applied_atom, workspace_key, uint64_t>,
   // A timer of its own: restart grace and waiting status calls.

@@ -15,7 +15,6 @@
 #include <thread>
 #include <utility>
 
-#include "previewd/actors/event_bus.hpp"
 #include "previewd/actors/registry.hpp"
 #include "previewd/net/api/event_streams.hpp"
 #include "previewd/net/api/service_api.hpp"
@@ -74,6 +73,7 @@ registry_settings_of(const settings& wanted, const net::api::address_settings& a
   actors::registry_settings registry;
   registry.hold = wanted.proxy.hold;
   registry.terminals_per_user = wanted.limits.terminals_per_user;
+  registry.event_ring = wanted.limits.event_ring;
   registry.exited_kept =
     wanted.terminal.detached.count() == 0 ? std::chrono::hours{24 * 30} : wanted.terminal.detached;
   registry.first_number = clock_number();
@@ -160,7 +160,6 @@ struct service::parts {
   std::vector<std::unique_ptr<lane>> lanes;
   std::unique_ptr<net::terminal::terminal_hub> terminals;
   std::unique_ptr<net::thread_data_plane> data_plane;
-  event_bus_actor events;
   registry_actor registry;
   std::unique_ptr<net::api::service_api> api;
   /// Held by every actor of ours until it has ended; the last one fulfils the future.
@@ -212,10 +211,8 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
   running->ports_in_use = {ended.get(), [ended](const void*) { ended->set_value(); }};
   const actors::actor_ports ports{
     running->data_plane.get(), &running->kernel, running->ports_in_use};
-  const actors::registry_settings registry_settings = registry_settings_of(wanted, addresses);
-  running->events = system.spawn(actors::event_bus, std::size_t{wanted.limits.event_ring},
-    registry_settings.first_number, ports);
-  running->registry = system.spawn(actors::registry, registry_settings, running->events, ports);
+  running->registry =
+    system.spawn(actors::registry, registry_settings_of(wanted, addresses), ports);
 
   parts* all = running.get();
   running->api = std::make_unique<net::api::service_api>(net::api::service_api_parts{
@@ -253,20 +250,20 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
     app_settings.server.engine.client_buffer = wanted.limits.client_buffer;
     lane->socketio = std::make_unique<net::socketio::previewd_app>(lane->thread, io_threads,
       net::socketio::previewd_app_parts{
-        system, running->registry, running->events, *running->terminals},
+        system, running->registry, running->registry, *running->terminals},
       app_settings);
     net::api::event_streams_settings stream_settings;
     stream_settings.addresses = addresses;
     stream_settings.client_buffer = wanted.limits.client_buffer;
     lane->events = std::make_unique<net::api::event_streams>(lane->thread,
       net::api::event_streams_parts{
-        system, running->registry, running->events, *running->terminals},
+        system, running->registry, running->registry, *running->terminals},
       stream_settings);
     net::attach::attach_settings attach_settings;
     attach_settings.pull_below = std::min<std::size_t>(
       attach_settings.pull_below, static_cast<std::size_t>(wanted.limits.client_buffer / 2));
     lane->attach = std::make_unique<net::attach::attach_server>(lane->thread,
-      net::attach::attach_parts{running->events, *running->terminals}, attach_settings);
+      net::attach::attach_parts{running->registry, *running->terminals}, attach_settings);
     lane->http = std::make_unique<net::http::server>(
       lane->thread, http_settings_of(wanted, threads),
       [all](net::http::exchange_ptr request) { all->api->handle(request); }, loading_pages());
@@ -300,8 +297,8 @@ registry_actor service::registry() const {
   return parts_->registry;
 }
 
-event_bus_actor service::events() const {
-  return parts_->events;
+event_source_actor service::events() const {
+  return parts_->registry;
 }
 
 void service::stop() {
@@ -377,7 +374,6 @@ void service::parts::stop() {
   for (auto& one : closed) one.wait_until(end);
   // The rest of our actors watch the registry, and end with it.
   caf::anon_send_exit(registry, caf::exit_reason::user_shutdown);
-  caf::anon_send_exit(events, caf::exit_reason::user_shutdown);
   ports_in_use.reset();
   actors_ended.wait();
   for (auto& one : lanes) one->thread.stop();

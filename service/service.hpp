@@ -25,7 +25,7 @@ enum class process_role : uint8_t {
 };
 
 /// previewd in an actor system: the I/O threads, the thread that watches the kernel, the registry
-/// and the event bus.
+/// and what it owns.
 ///
 /// Declare it after its actor_system, so that it ends first. The configuration of that system must
 /// have had `add_message_types<caf::id_block::previewd>()`.
@@ -46,9 +46,9 @@ public:
   /// thread.
   const std::vector<std::string>& addresses() const noexcept;
 
-  /// The registry and the event bus, for an embedding application. Any thread.
+  /// The registry, and where events can be had, for an embedding application. Any thread.
   registry_actor registry() const;
-  event_bus_actor events() const;
+  event_source_actor events() const;
 
   /// Stops accepting, removes every server with reason `shutdown`, ends every terminal, closes
   /// every connection, and joins the threads; takes at most `shutdown.timeout`. Not from one of the

@@ -38,7 +38,7 @@ struct event_streams_settings {
 struct event_streams_parts {
   caf::actor_system& system;
   registry_actor registry;
-  event_bus_actor events;
+  event_source_actor events;
   terminal::terminal_hub& terminals;
 };
 

@@ -37,7 +37,7 @@ struct attach_settings {
 
 /// What the server speaks with. All of it outlives the server.
 struct attach_parts {
-  event_bus_actor events;
+  event_source_actor events;
   terminal::terminal_hub& terminals;
 };
 

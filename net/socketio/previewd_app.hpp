@@ -47,7 +47,7 @@ struct previewd_app_settings {
 struct previewd_app_parts {
   caf::actor_system& system;
   registry_actor registry;
-  event_bus_actor events;
+  event_source_actor events;
   terminal::terminal_hub& terminals;
 };
 

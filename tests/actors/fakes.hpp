@@ -14,7 +14,7 @@
 namespace previewd::test {
 
 /// I/O threads that do nothing but keep what they are told, for tests of actors.
-class fake_data_plane final : public data_plane {
+class fake_data_plane : public data_plane {
 public:
   struct terminal_record {
     terminal_spec spec;

@@ -3,7 +3,6 @@
 #include <string>
 #include <utility>
 
-#include "previewd/actors/event_bus.hpp"
 #include "previewd/actors/registry.hpp"
 #include "previewd/tests/actors/fakes.hpp"
 #include "previewd/tests/support/deterministic_system.hpp"
@@ -22,17 +21,13 @@ struct world {
 
   explicit world(actors::registry_settings settings = default_settings()) {
     settings.new_terminal_id = [this] { return "terminal-" + std::to_string(++terminals_opened); };
-    const actors::actor_ports ports{&io, &kernel, {}};
-    events = deterministic.system().spawn(
-      actors::event_bus, std::size_t{16}, settings.first_number, ports);
-    registry = deterministic.system().spawn(actors::registry, std::move(settings), events, ports);
+    registry = deterministic.system().spawn(actors::registry, std::move(settings), ports());
     deterministic.run();
     quiet_actors = deterministic.running_actors();
   }
 
   ~world() {
     caf::anon_send_exit(registry, caf::exit_reason::user_shutdown);
-    caf::anon_send_exit(events, caf::exit_reason::user_shutdown);
     deterministic.run();
     io.clear();
     kernel.clear();
@@ -42,6 +37,8 @@ struct world {
 
   world(const world&) = delete;
   world& operator=(const world&) = delete;
+
+  actors::actor_ports ports() { return {&io, &kernel, {}}; }
 
   void run() { deterministic.run(); }
   void advance(std::chrono::milliseconds time) { deterministic.advance(time); }
@@ -90,7 +87,6 @@ struct world {
   fake_data_plane io;
   fake_kernel_watch kernel;
   deterministic_system deterministic;
-  event_bus_actor events;
   registry_actor registry;
   std::size_t quiet_actors = 0;
   int terminals_opened = 0;

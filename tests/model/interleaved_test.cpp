@@ -248,6 +248,9 @@ private:
       case 3:
         if (!machine_.tunnels.empty()) machine_.kill_tunnel(one.a % machine_.tunnels.size());
         return;
+      case 4:
+        machine_.fail_next_deliver = true;
+        return;
       default:
         if (const auto i = server(one.a)) machine_.kill_server(*i);
     }

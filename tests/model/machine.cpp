@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <stdexcept>
 
-#include "previewd/actors/event_bus.hpp"
 #include "previewd/actors/registry.hpp"
 #include "previewd/messages/error.hpp"
 
@@ -58,6 +58,7 @@ machine::machine(actors::on_terminal_exit on_exit, bool with_probes) : on_exit_{
   actors::registry_settings settings;
   settings.first_number = first_number;
   settings.terminals_per_user = 3;
+  settings.event_ring = 16;
   settings.exited_kept = 60s;
   settings.terminal.on_exit = on_exit;
   settings.now = [this] { return wall_time{now_}; };
@@ -69,8 +70,7 @@ machine::machine(actors::on_terminal_exit on_exit, bool with_probes) : on_exit_{
   settings.probe.interval = with_probes ? caf::timespan{500ms} : caf::timespan{10h};
   settings.probe.timeout = 100ms;
   const actors::actor_ports ports{this, this, {}};
-  bus = system_.system().spawn(actors::event_bus, std::size_t{16}, first_number, ports);
-  registry = system_.system().spawn(actors::registry, std::move(settings), bus, ports);
+  registry = system_.system().spawn(actors::registry, std::move(settings), ports);
   system_.run();
 }
 
@@ -105,6 +105,8 @@ std::string machine::accounts() {
   if (watching_.size() != with_sockets) wrong += "watches are not those of the servers (I3)\n";
   for (const tunnel_fact& tunnel : tunnels)
     if (tunnel.open && !is_published(tunnel.ref)) wrong += "a tunnel to nothing is open (I2)\n";
+  if (status_of(*this, {"a", "b"}).sequence != first_number + events.size())
+    wrong += "an event was not handed on\n";
   const std::size_t wanted =
     actors_before_ + 2 + 2 * running + 2 * registered.size() + open_tunnels() + unanswered;
   if (system_.running_actors() != wanted)
@@ -116,7 +118,6 @@ std::string machine::accounts() {
 std::string machine::left_behind() {
   if (!registry) return {};
   caf::anon_send_exit(registry, caf::exit_reason::user_shutdown);
-  caf::anon_send_exit(bus, caf::exit_reason::user_shutdown);
   system_.run();
   std::string left;
   if (const auto n = system_.running_actors() - actors_before_; n != 0 && unanswered == 0)
@@ -138,7 +139,6 @@ std::string machine::left_behind() {
   tunnels.clear();
   for (auto& thread : threads) thread = {};
   registry = registry_actor{};
-  bus = event_bus_actor{};
   // Timers hold their actors until they fire.
   system_.coordinator().advance_time(12h);
   system_.run();
@@ -583,6 +583,7 @@ void machine::publish(workspace_routes what, registry_actor reply_to) {
 }
 
 void machine::deliver(const event& what) {
+  if (std::exchange(fail_next_deliver, false)) throw std::runtime_error{"no event today"};
   if (what.sequence != first_number + events.size() + 1)
     broken("the sequence of events has a gap or goes back");
   if (what.stop) {

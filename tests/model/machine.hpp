@@ -162,7 +162,6 @@ public:
   std::vector<event> events;
   std::vector<std::string> violations;
   registry_actor registry;
-  event_bus_actor bus;
 
   // Answers, in the order in which they came: the value as text, or the error's code.
   std::vector<std::string> answers;
@@ -173,6 +172,7 @@ public:
   bool detectors_look = false;  // whether looks are answered
   bool shutting_down = false;
   bool fail_next_open = false;
+  bool fail_next_deliver = false;  // the event bus ends over it
   int32_t next_job = 4000;
   uint16_t bystander_port = 0;  // its probe is nobody's to kill
 

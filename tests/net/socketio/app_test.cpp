@@ -128,7 +128,7 @@ struct app_world {
       for (const auto& thread : hub.threads) threads.push_back(thread.get());
       app = std::make_unique<previewd_app>(*threads[0], threads,
         previewd_app_parts{*system, caf::actor_cast<registry_actor>(registry),
-          caf::actor_cast<event_bus_actor>(bus), *hub.hub},
+          caf::actor_cast<event_source_actor>(bus), *hub.hub},
         previewd_app_settings{});
     });
   }
