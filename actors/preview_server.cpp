@@ -34,10 +34,10 @@ public:
     state().was_foreground = description_.foreground;
   }
 
-  void sockets_gone() {
+  void sockets_gone(steady_moment noticed) {
     if (state().down) return;
     state().down = true;
-    self_->send(registry_, down_atom_v, ref_);
+    self_->send(registry_, down_atom_v, ref_, noticed);
     decide();
     if (!state().ended) self_->delayed_send(self_, hold_, tick_atom_v);
   }
@@ -78,7 +78,7 @@ public:
     const caf::optional<observer> asked_by = std::exchange(st.asking, caf::none);
     if (!what.listening) {
       if (asked_by) st.seen_by = *asked_by;
-      sockets_gone();
+      sockets_gone(what.noticed);
       return;
     }
     // It runs on while the shell has the terminal: a background job, whose restarts the prompt says
@@ -114,6 +114,7 @@ public:
     }
     // A stopped process accepts connections too, so the kernel is asked whatever the outcome.
     if (!st.asking) {
+
       if (outcome == probe_outcome::refused) st.asking = observer::probe;
       ask_the_kernel();
     }
@@ -142,7 +143,10 @@ private:
     if (!description_.listeners.empty()) {
       ports_.kernel->confirm(ref_);
     } else {
-      kernel_said({.listening = !state().asking, .stopped = false, .owners_alive = true});
+      listener_state what;
+      what.listening = !state().asking;
+      what.owners_alive = true;
+      kernel_said(what);
     }
   }
 
@@ -217,7 +221,7 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
   // Runs whatever ends the actor. The probe and the tunnels' actors watch us and end by themselves.
   self->attach_functor([ref, ports](const caf::error&) { ports.kernel->unwatch(ref); });
   return {
-    [=](gone_atom) { w->sockets_gone(); },
+    [=](gone_atom, steady_moment noticed) { w->sockets_gone(noticed); },
     [=](leader_atom, exit_status& status) { w->leader_ended(std::move(status)); },
     [=](foreground_atom, int32_t group, int32_t shell) { w->foreground_changed(group, shell); },
     [=](refused_atom, observer who) { w->refused(who); },

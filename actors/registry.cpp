@@ -255,11 +255,13 @@ public:
     if (news) after_change(ref.key);
   }
 
-  void went_down(const server_ref& ref) {
+  void went_down(const server_ref& ref, steady_moment noticed) {
     server_entry* entry = table_.find(ref);
     if (entry == nullptr || entry->removal) return stale();
     entry->info.state = server_state::restarting;
-    publish_routes(ref.key);
+    const uint64_t revision = publish_routes(ref.key);
+    if (noticed.count() != 0)
+      effects_[ref.key].push_back({revision, effect_kind::measure_down, ref, noticed});
     if (!entry->description.terminal_id.empty())
       ports_.kernel->scan(entry->description.terminal_id);
     graces_.push_back({self_->clock().now() + settings_.restart_grace, ref});
@@ -292,7 +294,10 @@ public:
   caf::result<stop_record> remove_by_hand(uint64_t generation) {
     server_entry* entry = table_.find(generation);
     if (entry == nullptr) {
-      if (const stop_record* record = table_.record_of(generation)) return gone(*record);
+      if (const stop_record* record = table_.record_of(generation)) {
+        stale();
+        return gone(*record);
+      }
       return make_error(
         errc::no_such_server, "No server has the generation " + std::to_string(generation) + ".");
     }
@@ -369,6 +374,24 @@ public:
     finish_shutdown();
   }
 
+  registry_counters counters() {
+    registry_counters now = counters_;
+    table_.for_each([&](const server_entry& entry) {
+      ++now.servers[static_cast<std::size_t>(entry.info.state)];
+    });
+    now.known_terminals = terminals_.size();
+    for (const auto& [id, entry] : terminals_) {
+      if (entry.running) ++now.terminals;
+      if (entry.opening.pending()) ++now.calls;
+    }
+    for (const auto& [key, effects] : effects_) now.effects += effects.size();
+    now.calls += waiting_.size() + closing_.size() + removing_.size() + shutdown_.size();
+    now.undelivered = undelivered_.size();
+    now.mailbox = self_->mailbox().size();
+    now.shutting_down = shutting_down_;
+    return now;
+  }
+
   // -- the I/O threads have applied the routes of a workspace up to a revision
   // ----------------------------------------------
 
@@ -386,6 +409,9 @@ public:
           break;
         case effect_kind::tell_primary:
           tell_primary(next.ref);
+          break;
+        case effect_kind::measure_down:
+          counters_.stop_detect.observe(self_->clock().now().time_since_epoch() - next.since);
           break;
       }
     }
@@ -506,11 +532,12 @@ private:
   };
 
   /// What is done once every I/O thread has applied a revision.
-  enum class effect_kind : uint8_t { remove, tell_state, tell_primary };
+  enum class effect_kind : uint8_t { remove, tell_state, tell_primary, measure_down };
   struct effect {
     uint64_t revision;
     effect_kind what;
     server_ref ref;
+    steady_moment since = steady_moment::zero();  // measure_down
   };
 
   struct waiting_call {
@@ -571,7 +598,7 @@ private:
         " ended at " + to_rfc3339(record.at) + " (" + std::string{to_string(record.reason)} + ").");
   }
 
-  void stale() { ++stale_removals_; }
+  void stale() { ++counters_.stale_removals; }
 
   /// Step one of a removal, whatever its cause: the server leaves the routes of every I/O thread.
   /// The rest follows when all have said that they applied them.
@@ -601,6 +628,7 @@ private:
     record.sequence = sequence_ + 1;
     record.at = settings_.now();
     table_.remember(record);
+    ++counters_.removals[static_cast<std::size_t>(record.reason)];
     // The loading page and the 503s say why.
     ports_.io->publish(table_.next_routes(ref.key), registry_actor{});
     log_removal(entry, record);
@@ -627,6 +655,7 @@ private:
     record.sequence = sequence_;
     record.at = settings_.now();
     table_.remember_superseded(record);
+    ++counters_.removals[static_cast<std::size_t>(record.reason)];
     for (auto& promise : std::exchange(removing_[ref.generation], {})) promise.deliver(record);
     removing_.erase(ref.generation);
   }
@@ -715,6 +744,7 @@ private:
 
   void publish(event what) {
     what.sequence = ++sequence_;
+    ++counters_.events[static_cast<std::size_t>(what.kind)];
     what.at = settings_.now();
     undelivered_.push_back(what);
     self_->send(events_, event_atom_v, std::move(what));
@@ -805,7 +835,7 @@ private:
   actor_ports ports_;
   server_table table_;
   uint64_t sequence_;
-  uint64_t stale_removals_ = 0;
+  registry_counters counters_;  // what is counted; what is held is looked up
   event_bus_actor events_;
   std::shared_ptr<event_journal> journal_;
   std::deque<event> undelivered_;  // not known to have been handed on
@@ -846,6 +876,7 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
     [=](status_atom, const workspace_key& key, caf::timespan wait) { return r->status(key, wait); },
     [=](snapshot_atom, const std::string& project) { return r->snapshot(project); },
     [=](shutdown_atom) { return r->shut_down(); },
+    [=](counters_atom) { return r->counters(); },
     [=](opened_atom, const std::string& id, int32_t pid) { r->terminal_opened(id, pid); },
     [=](failed_atom, const std::string& id, caf::error& why) {
       r->terminal_failed(id, std::move(why));
@@ -857,7 +888,7 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
     [=](foreground_atom, const std::string& id, int32_t group, int32_t shell) {
       r->foreground_changed(id, group, shell);
     },
-    [=](down_atom, const server_ref& ref) { r->went_down(ref); },
+    [=](down_atom, const server_ref& ref, steady_moment noticed) { r->went_down(ref, noticed); },
     [=](stopped_atom, const server_ref& ref, const stop_cause& cause) { r->stopped(ref, cause); },
     [=](state_atom, const server_ref& ref, server_state state, std::string& hint) {
       r->state_changed(ref, state, std::move(hint));

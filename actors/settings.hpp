@@ -11,6 +11,7 @@
 
 #include "previewd/messages/kernel_watch.hpp"
 #include "previewd/messages/server.hpp"
+#include "previewd/support/actor_census.hpp"
 
 namespace previewd::actors {
 
@@ -74,15 +75,19 @@ struct registry_settings {
 struct actor_ports {
   data_plane* io = nullptr;
   kernel_watch* kernel = nullptr;
-  /// Whoever owns the ports waits until nobody holds this any more before it lets them go. May be
-  /// empty: then they outlive everybody.
-  std::weak_ptr<const void> in_use;
+  /// Counts the actors that use the ports. Whoever owns the ports waits until nobody holds this any
+  /// more before it lets them go. May be empty: then they outlive everybody.
+  std::weak_ptr<actor_census> in_use;
 };
 
-/// Keeps the ports until the actor has ended, all that it does at its end included. Every actor
-/// that uses them calls it first.
+/// Keeps the ports until the actor has ended, all that it does at its end included, and counts it
+/// meanwhile. Every actor that uses them calls it first.
 template <class Self> void hold_ports(Self* self, const actor_ports& ports) {
-  self->attach_functor([held = ports.in_use.lock()](const caf::error&) {});
+  auto held = ports.in_use.lock();
+  if (held == nullptr) return;
+  const std::size_t place = actor_census::place_of(self->state.name);
+  held->begins(place);
+  self->attach_functor([held = std::move(held), place](const caf::error&) { held->ends(place); });
 }
 
 }  // namespace previewd::actors

@@ -17,4 +17,5 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/previewdConfig.cmake.i
   ${PROJECT_BINARY_DIR}/previewdConfig.cmake INSTALL_DESTINATION ${package_folder})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/previewdConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/previewdConfig.cmake ${PROJECT_BINARY_DIR}/previewdConfigVersion.cmake
-  ${PROJECT_SOURCE_DIR}/cmake/FindCAF.cmake DESTINATION ${package_folder})
+  ${PROJECT_SOURCE_DIR}/cmake/FindCAF.cmake ${PROJECT_SOURCE_DIR}/cmake/FindPrometheusCore.cmake
+  DESTINATION ${package_folder})

@@ -3,6 +3,7 @@
 /// Every message type, complete: for whoever calls `add_message_types<caf::id_block::previewd>()`
 /// on the configuration of an actor system.
 #include "previewd/messages/connection.hpp"
+#include "previewd/messages/counters.hpp"
 #include "previewd/messages/detector.hpp"
 #include "previewd/messages/events.hpp"
 #include "previewd/messages/preview_server.hpp"

@@ -21,6 +21,7 @@ enum class event_kind : uint8_t {
   server_primary,
   terminal_exit,
 };
+constexpr std::size_t event_kinds = 6;
 
 /// The name on the wire, for example `previewServerStarted`.
 std::string_view to_string(event_kind value) noexcept;

@@ -20,10 +20,12 @@ struct listener_state {
   bool listening = false;  // at least one of its sockets is in the table
   bool stopped = false;    // every owner is in state T (proc(5))
   bool owners_alive = false;
+  steady_moment noticed = steady_moment::zero();  // when the kernel watch knew it
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, listener_state& x) {
-    return f(caf::meta::type_name("listener_state"), x.listening, x.stopped, x.owners_alive);
+    return f(
+      caf::meta::type_name("listener_state"), x.listening, x.stopped, x.owners_alive, x.noticed);
   }
 };
 
@@ -33,8 +35,9 @@ std::string_view to_string(probe_outcome value) noexcept;
 /// One registered preview server: watches its sockets, its job and its probe, and tells the
 /// registry what follows.
 using preview_server_actor = caf::typed_actor<
-  // The last of its listening sockets has left the kernel's table. From the kernel watch.
-  accepts<gone_atom>,
+  // The last of its listening sockets has left the kernel's table, and when that was noticed. From
+  // the kernel watch.
+  accepts<gone_atom, steady_moment>,
   // The leader of its job has ended; the status when it was our child. From the kernel watch.
   accepts<leader_atom, exit_status>,
   // The process group that has its terminal now, and the shell's own. From the registry.

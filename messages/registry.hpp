@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "previewd/messages/caf.hpp"
+#include "previewd/messages/counters.hpp"
 #include "previewd/messages/events.hpp"
 #include "previewd/messages/preview_server.hpp"
 #include "previewd/messages/server.hpp"
@@ -97,6 +98,8 @@ using registry_actor = caf::typed_actor<
   // Remove everything with reason `shutdown` and end all terminals; answers when nothing is left,
   // with the number of servers that were removed. From the service.
   answers<uint64_t, shutdown_atom>,
+  // What has been counted and what is held. From the metrics.
+  answers<registry_counters, counters_atom>,
 
   // A terminal's process runs. From the terminal.
   accepts<opened_atom, std::string, int32_t>,
@@ -109,8 +112,9 @@ using registry_actor = caf::typed_actor<
   // The process group that has the terminal, and the shell's own. From the terminal.
   accepts<foreground_atom, std::string, int32_t, int32_t>,
 
-  // The server's sockets are gone; whether it restarts is not known yet. From its preview_server.
-  accepts<down_atom, server_ref>,
+  // The server's sockets are gone, noticed at that moment; whether it restarts is not known yet.
+  // From its preview_server.
+  accepts<down_atom, server_ref, steady_moment>,
   // The server is gone for good. From its preview_server.
   accepts<stopped_atom, server_ref, stop_cause>,
   // The server is ready, suspended or unreachable; a hint for the user. From its preview_server.

@@ -2,7 +2,9 @@
 
 #include <caf/meta/type_name.hpp>
 #include <caf/optional.hpp>
+#include <caf/timespan.hpp>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -15,6 +17,10 @@ namespace previewd {
 /// Wall-clock time as it is shown outside (RFC 3339, UTC, milliseconds). Never used to measure a
 /// duration.
 using wall_time = std::chrono::system_clock::time_point;
+
+/// A moment of the steady clock, as the time since that clock's epoch; 0: not known. For durations
+/// between two threads of this process.
+using steady_moment = caf::timespan;
 
 /// `2026-01-01T00:00:00.000Z` (RFC 3339).
 std::string to_rfc3339(wall_time time);
@@ -64,6 +70,7 @@ std::string_view to_string(prefix_mode value) noexcept;
 /// `suspended`: stopped (state T). `unreachable`: listens, but does not accept connections. Only
 /// `ready` is available.
 enum class server_state : uint8_t { starting, ready, restarting, suspended, unreachable };
+constexpr std::size_t server_states = 5;
 std::string_view to_string(server_state value) noexcept;
 
 /// Why a server is no longer registered (docs/events.md).
@@ -79,6 +86,7 @@ enum class stop_reason : uint8_t {
   restore_failed,
   shutdown,
 };
+constexpr std::size_t stop_reasons = 10;
 std::string_view to_string(stop_reason value) noexcept;
 
 /// The sentence people know: "Dev server has stopped", or "Terminal closed, dev server stopped" for

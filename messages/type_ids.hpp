@@ -16,6 +16,7 @@ struct identity;
 struct listener_fact;
 struct listener_id;
 struct listener_state;
+struct registry_counters;
 struct server_health;
 struct stop_cause;
 struct terminal_size;
@@ -60,6 +61,7 @@ CAF_ADD_TYPE_ID(previewd, (previewd::terminal_info))
 CAF_ADD_TYPE_ID(previewd, (previewd::terminal_spec))
 CAF_ADD_TYPE_ID(previewd, (previewd::terminal_size))
 CAF_ADD_TYPE_ID(previewd, (previewd::connection_id))
+CAF_ADD_TYPE_ID(previewd, (previewd::registry_counters))
 CAF_ADD_TYPE_ID(previewd, (previewd::identity))
 CAF_ADD_TYPE_ID(previewd, (previewd::listener_fact))
 CAF_ADD_TYPE_ID(previewd, (previewd::listener_id))
@@ -85,6 +87,7 @@ CAF_ADD_ATOM(previewd, previewd, applied_atom, "applied")
 CAF_ADD_ATOM(previewd, previewd, client_atom, "client")
 CAF_ADD_ATOM(previewd, previewd, closed_atom, "closed")
 CAF_ADD_ATOM(previewd, previewd, confirm_atom, "confirm")
+CAF_ADD_ATOM(previewd, previewd, counters_atom, "counters")
 CAF_ADD_ATOM(previewd, previewd, delivered_atom, "delivered")
 CAF_ADD_ATOM(previewd, previewd, down_atom, "down")
 CAF_ADD_ATOM(previewd, previewd, drained_atom, "drained")

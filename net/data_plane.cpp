@@ -109,9 +109,10 @@ void thread_data_plane::list_tunnels(
   for (std::size_t i = 0; i < threads_.size(); ++i) {
     threads_[i].thread->post([all, i, http = threads_[i].http, &here] {
       for (http::tunnel_info& tunnel : http->tunnels())
-        all->parts[i].push_back({tunnel.id, std::move(tunnel.server),
-          std::move(tunnel.client_address), std::move(tunnel.path), std::move(tunnel.protocol),
-          tunnel.opened_at, tunnel.bytes_up, tunnel.bytes_down, tunnel.idle});
+        all->parts[i].push_back(
+          {tunnel.id, std::move(tunnel.server), std::move(tunnel.client_address),
+            std::move(tunnel.path), std::move(tunnel.protocol), std::move(tunnel.upstream),
+            tunnel.opened_at, tunnel.bytes_up, tunnel.bytes_down, tunnel.idle});
       if (all->left.fetch_sub(1) != 1) return;
       here.post([all] {
         std::vector<api::connection_info> result;

@@ -20,6 +20,7 @@
 #include "previewd/net/api/service_api.hpp"
 #include "previewd/net/data_plane.hpp"
 #include "previewd/net/kernel/kernel_watch.hpp"
+#include "previewd/net/reporter.hpp"
 #include "previewd/os/child_reaper.hpp"
 #include "previewd/support/log.hpp"
 #include "previewd/web/assets.hpp"
@@ -65,6 +66,9 @@ net::http::http_settings http_settings_of(const settings& wanted, std::size_t th
   http.public_hosts = wanted.public_names.hosts;
   http.auth_origins = wanted.auth.origins;
   http.frame_ancestors = wanted.preview.frame_ancestors;
+  http.metrics = wanted.metrics.visibility == metrics_visibility::open
+                   ? net::http::metrics_access::open
+                   : net::http::metrics_access::guarded;
   return http;
 }
 
@@ -161,9 +165,11 @@ struct service::parts {
   std::unique_ptr<net::terminal::terminal_hub> terminals;
   std::unique_ptr<net::thread_data_plane> data_plane;
   registry_actor registry;
+  std::unique_ptr<net::reporter> reporter;
   std::unique_ptr<net::api::service_api> api;
+  actor_census census;
   /// Held by every actor of ours until it has ended; the last one fulfils the future.
-  std::shared_ptr<const void> ports_in_use;
+  std::shared_ptr<actor_census> ports_in_use;
   std::future<void> actors_ended;
   bool stopped = false;
 };
@@ -208,7 +214,7 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
   running->data_plane = std::make_unique<net::thread_data_plane>(addresses);
   const auto ended = std::make_shared<std::promise<void>>();
   running->actors_ended = ended->get_future();
-  running->ports_in_use = {ended.get(), [ended](const void*) { ended->set_value(); }};
+  running->ports_in_use = {&running->census, [ended](const void*) { ended->set_value(); }};
   const actors::actor_ports ports{
     running->data_plane.get(), &running->kernel, running->ports_in_use};
   running->registry =
@@ -241,6 +247,10 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
       [all](const net::http::exchange_ptr& request, const terminal_info& terminal, uint64_t after) {
         all->lanes[request->thread().index()]->attach->open(request, terminal, after);
       },
+    .report = [all](
+                net::io_thread& here, auto done) { all->reporter->report(here, std::move(done)); },
+    .readiness_check = [all](net::io_thread& here,
+                         auto done) { all->reporter->readiness(here, std::move(done)); },
   });
   std::vector<net::io_thread_parts> thread_parts;
   std::vector<net::http::server*> peers;
@@ -272,12 +282,15 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
     peers.push_back(lane->http.get());
   }
   for (auto& lane : running->lanes) lane->http->set_peers(peers);
+  running->reporter = std::make_unique<net::reporter>(net::reporter_parts{system, running->registry,
+    running->census, thread_parts, *running->terminals, running->kernel});
   running->data_plane->connect(std::move(thread_parts), *running->terminals);
   for (auto& listener : opened.listeners)
     for (std::size_t i = 0; i < listener.sockets.size(); ++i)
       running->lanes[i]->http->listen(std::move(listener.sockets[i]));
 
   running->kernel.start();
+  running->reporter->start();
   for (auto& lane : running->lanes)
     lane->thread.start(("pv-io-" + std::to_string(lane->thread.index())).c_str());
   return std::unique_ptr<service>{new service{std::move(running)}};
@@ -377,6 +390,7 @@ void service::parts::stop() {
   ports_in_use.reset();
   actors_ended.wait();
   for (auto& one : lanes) one->thread.stop();
+  reporter->stop();
   kernel.stop();
 }
 

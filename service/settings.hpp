@@ -29,6 +29,9 @@ enum class exit_policy : uint8_t { kill, keep };
 /// name of its own.
 enum class auth_mode : uint8_t { none };
 
+/// Whether `/metrics` answers under every host name and to every origin.
+enum class metrics_visibility : uint8_t { guarded, open };
+
 /// All settings of the service, in the groups of their names: `health.interval` is
 /// `settings.health.interval`. The defaults here are those of docs/settings.md. `load_settings`
 /// fills and checks it; an embedding application may fill it by hand.
@@ -101,6 +104,10 @@ struct settings {
     std::vector<std::string>
       origins;  // further origins whose pages may use the service, lower case
   } auth;
+
+  struct {
+    metrics_visibility visibility = metrics_visibility::guarded;
+  } metrics;
 
   struct {
     std::chrono::milliseconds timeout{10000};  // for an orderly end; 100 ms to 10 min

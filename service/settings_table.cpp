@@ -461,8 +461,8 @@ std::vector<setting> setting_table(settings& target) {
     "networks whose servers may be registered by hand, beside loopback addresses"));
 
   group = "Dev servers";
-  add(duration(
-    "health.interval", target.health.interval, 500ms, 1h, "5s", "between two probes of a server"));
+  add(duration("health.interval", target.health.interval, 500ms, 1h, "5s",
+    "between two probes of a server"));
   add(duration("health.timeout", target.health.timeout, 50ms, 1min, "1s",
     "how long a probe waits for a connection"));
   add(count("health.failures", target.health.failures, 0, 100,
@@ -520,6 +520,9 @@ std::vector<setting> setting_table(settings& target) {
     "who may use the service; none: whoever reaches its loopback address"));
   add(texts("auth.origins", target.auth.origins, "ORIGIN", "origins", read_origin,
     "further origins whose pages may use the service, beside its own"));
+  add(choice<metrics_visibility>("metrics.public", target.metrics.visibility,
+    {{"off", metrics_visibility::guarded}, {"on", metrics_visibility::open}},
+    "whether /metrics answers under any host name, for a Prometheus elsewhere"));
   add(duration(
     "shutdown.timeout", target.shutdown.timeout, 100ms, 10min, "10s", "for an orderly end"));
   add(choice<log::level>("log.level", target.log.threshold,

@@ -243,6 +243,8 @@ std::string connections_json(const std::vector<connection_info>& connections) {
       {"clientAddress", connection.client_address},
       {"path", connection.path},
       {"protocol", or_null(connection.protocol)},
+      {"upstreamAddress", connection.upstream.address},
+      {"upstreamPort", connection.upstream.port},
       {"openedAt", to_rfc3339(connection.opened_at)},
       {"bytesUp", connection.bytes_up},
       {"bytesDown", connection.bytes_down},

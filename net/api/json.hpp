@@ -70,6 +70,7 @@ struct connection_info {
   std::string client_address;
   std::string path;      // as the client asked for it
   std::string protocol;  // the subprotocol agreed on; empty: none
+  endpoint upstream;     // the other half
   wall_time opened_at;
   uint64_t bytes_up = 0;    // from the client
   uint64_t bytes_down = 0;  // to the client

@@ -201,7 +201,10 @@ const std::vector<service_api::route_entry>& service_api::endpoints() {
     {"DELETE", "/api/servers/{}", &service_api::remove_server},
     {"GET", "/api/events", &service_api::follow_events},
     {"GET", "/debug/connections", &service_api::list_connections},
+    {"GET", "/debug/state", &service_api::debug_state},
+    {"GET", "/metrics", &service_api::metrics},
     {"GET", "/healthz", &service_api::health},
+    {"GET", "/readyz", &service_api::ready},
     {"GET", "/preview/{}/{}/iframe", &service_api::iframe_page},
     {"GET", "/terminal/{}/{}", &service_api::terminal_page},
     {"GET", "/assets/{}", &service_api::asset},
@@ -673,6 +676,35 @@ void service_api::list_connections(const call& at) const {
 
 void service_api::health(const call& at) const {
   at.request->respond(not_stored(answer_of(200, "text/plain; charset=utf-8", "ok")));
+}
+
+void service_api::ready(const call& at) const {
+  parts_.readiness_check(at.request->thread(), [request = at.request](const readiness& what) {
+    answer_json(request, what.ready() ? 200 : 503, readiness_json(what));
+  });
+}
+
+void service_api::metrics(const call& at) const {
+  parts_.report(
+    at.request->thread(), [request = at.request](const caf::expected<service_report>& report) {
+      if (!report) {
+        refuse(request, report.error());
+        return;
+      }
+      request->respond(not_stored(
+        answer_of(200, "text/plain; version=0.0.4; charset=utf-8", metrics_text(*report))));
+    });
+}
+
+void service_api::debug_state(const call& at) const {
+  parts_.report(
+    at.request->thread(), [request = at.request](const caf::expected<service_report>& report) {
+      if (!report) {
+        refuse(request, report.error());
+        return;
+      }
+      answer_json(request, 200, state_json(*report));
+    });
 }
 
 void service_api::start_page(const call& at) const {

@@ -13,6 +13,7 @@
 #include "previewd/messages/detector.hpp"
 #include "previewd/messages/registry.hpp"
 #include "previewd/net/api/json.hpp"
+#include "previewd/net/api/report.hpp"
 #include "previewd/net/http/exchange.hpp"
 
 namespace previewd::net::terminal {
@@ -65,6 +66,10 @@ struct service_api_parts {
   /// Turns an upgrade request into a WebSocket to a terminal, whose client has all its output up to
   /// `after` (attach_server::open).
   std::function<void(const http::exchange_ptr&, const terminal_info&, uint64_t after)> attach;
+  /// Gathers the metrics, and what can be said of readiness; the callback runs on the calling
+  /// thread.
+  std::function<void(io_thread& here, std::function<void(caf::expected<service_report>)>)> report{};
+  std::function<void(io_thread& here, std::function<void(readiness)>)> readiness_check{};
 };
 
 /// Answers the requests that are not for a preview: the REST API, pages, and what it hands on to
@@ -109,6 +114,9 @@ private:
   void preview_status(const call& at) const;
   void list_connections(const call& at) const;
   void health(const call& at) const;
+  void ready(const call& at) const;
+  void metrics(const call& at) const;
+  void debug_state(const call& at) const;
   void start_page(const call& at) const;
   void terminal_page(const call& at) const;
   void iframe_page(const call& at) const;

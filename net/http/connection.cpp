@@ -178,7 +178,8 @@ void connection::parse() {
   }
   head_text_.assign(in_.view().substr(scanner_.begin(), scanner_.end() - scanner_.begin()));
   in_.consume(scanner_.end());
-  ++core_.requests;
+  kind_ = http_counters::kind::service;
+  asked_at_ = steady_clock::now();
   if (const auto error = read_request_head(head_text_, head_)) {
     refuse(*error);
   } else {
@@ -210,6 +211,8 @@ void connection::serve() {
       return;
     case routing::kind::preview:
       phase_ = phase::proxying;
+      kind_ =
+        head_.websocket_upgrade ? http_counters::kind::websocket : http_counters::kind::preview;
       if (proxied_ == nullptr) proxied_ = std::make_unique<proxied_request>(*this, core_);
       proxied_->start(std::move(*where.target));
       return;
@@ -247,7 +250,16 @@ bool connection::body_is_read() {
   return body_.complete();
 }
 
+void connection::answered(unsigned status) {
+  core_.counters.answered(kind_, status);
+  const auto asked_at = std::exchange(asked_at_, {});
+  // A head that never was complete has no time of its own.
+  if (asked_at != steady_clock::time_point{})
+    core_.counters.answer_time.observe(steady_clock::now() - asked_at);
+}
+
 void connection::write_own(response what) {
+  answered(what.status);
   phase_ = phase::answering;
   own_ = std::move(what);
   keep_ = head_.keep_alive && !own_.close && !core_.stopping && body_is_read() && !input_ended_;
@@ -390,6 +402,7 @@ void connection::watch_for_end() {
 }
 
 void connection::start_stream(response head) {
+  answered(head.status);
   phase_ = phase::streaming;
   body_done_ = nullptr;
   stream_ends_ = false;
@@ -477,6 +490,7 @@ void connection::end_stream() {
 std::optional<released_connection> connection::release() {
   if (!head_.websocket_upgrade || reading_ || sending_ || phase_ != phase::service)
     return std::nullopt;
+  answered(101);
   released_connection result{std::move(socket_), exchange_->head_text_, std::string{in_.view()}};
   detach_exchange();
   close(close_reason::handed_on);

@@ -55,6 +55,9 @@ public:
   /// Answers instead of a server.
   void answer(response what);
 
+  /// The head of the answer to the present request is known.
+  void answered(unsigned status);
+
   /// The answer is complete. `keep`: another request may follow.
   void finished(bool keep);
 
@@ -113,7 +116,9 @@ private:
   bool input_ended_ = false;
   bool head_begun_ = false;
   bool sending_ = false;
-  bool keep_ = false;  // after the answer under way
+  bool keep_ = false;                                        // after the answer under way
+  http_counters::kind kind_ = http_counters::kind::service;  // of the present request
+  steady_clock::time_point asked_at_;  // when its head was there; none: it is not, or is answered
   std::size_t lingered_ = 0;
 
   // An answer of our own, while it is written.

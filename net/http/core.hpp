@@ -49,7 +49,7 @@ struct server_core {
   std::map<uint64_t, tunnel*> tunnels;  // by number, so the oldest comes first
   uint64_t next_number = 1;
   std::size_t connections = 0;
-  uint64_t requests = 0;
+  http_counters counters;
   bool stopping = false;
   std::vector<char> scratch;  // for whoever reads right now and keeps nothing
 

@@ -50,15 +50,18 @@ void live_object::close(close_reason why) {
 timed_object::timed_object(live_table& table) : live_object{table}, timer_{context()} {}
 
 void timed_object::stop_timer() {
+  if (std::exchange(armed_, steady_clock::time_point::max()) != steady_clock::time_point::max())
+    --table().timers_;
   timer_.cancel();
 }
 
 void timed_object::arm() {
-  armed_ = due_;
+  if (std::exchange(armed_, due_) == steady_clock::time_point::max()) ++table().timers_;
   timer_.expires_at(due_);
   timer_.async_wait(counted([this, round = ++round_](const error_code&, std::size_t) {
     if (round != round_) return;
     armed_ = steady_clock::time_point::max();
+    --table().timers_;
     if (due_ == steady_clock::time_point::max()) return;
     if (steady_clock::now() < due_) {
       arm();

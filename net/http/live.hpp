@@ -50,6 +50,9 @@ public:
 
   std::size_t size() const noexcept { return objects_.size(); }
 
+  /// Deadlines whose timer runs.
+  std::size_t timers() const noexcept { return timers_; }
+
   /// Closes everything. `emptied`, when set, is called once the last object has gone (at once if
   /// there is none).
   void close_all(close_reason why);
@@ -57,10 +60,12 @@ public:
 
 private:
   friend class live_object;
+  friend class timed_object;
   void erase(std::list<std::unique_ptr<live_object>>::iterator which);
 
   io_thread& thread_;
   std::list<std::unique_ptr<live_object>> objects_;
+  std::size_t timers_ = 0;
 };
 
 /// Something with asynchronous operations on one I/O thread. Handlers are made with `counted`: they

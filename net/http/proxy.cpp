@@ -434,6 +434,7 @@ void proxied_request::head_arrived(std::size_t length) {
     return;
   }
 
+  client_.answered(status);
   answer_form form;
   form.frame_ancestors = core_.frame_ancestors;
   if (switches) {

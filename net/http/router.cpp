@@ -148,9 +148,15 @@ bool is_own_below_prefix(std::string_view rest) noexcept {
 // What an app under a path address may not shadow: its loading page and scripts ask for these.
 bool is_api_path(std::string_view path) noexcept {
   constexpr std::array<std::string_view, 6> own{"/api/preview-status/", "/api/terminals",
-    "/api/servers", "/api/events", "/socket.io/", "/debug/connections"};
+    "/api/servers", "/api/events", "/socket.io/", "/debug/"};
   return std::any_of(
     own.begin(), own.end(), [path](std::string_view o) { return starts_with(path, o); });
+}
+
+// What tells nobody anything, or what the settings show to everybody.
+bool is_open_path(std::string_view path, const http_settings& settings) noexcept {
+  return path == "/healthz" || path == "/readyz" ||
+         (path == "/metrics" && settings.metrics == metrics_access::open);
 }
 
 // The preview under whose path address the page lies that asks for a root-absolute path.
@@ -269,6 +275,7 @@ route_request(const request_head& head, const http_settings& settings, const rou
       return route_origin(
         head, *host, std::string_view{host->name}.substr(0, dot), settings, routes);
   }
+  if (host && is_open_path(head.path, settings)) return to_service();
   if (!host || !is_service_name(host->name, settings))
     return answered(error_answer(head, 403, to_code(errc::host_not_allowed),
       "The service does not answer to this host name; public.hosts lists further ones."));

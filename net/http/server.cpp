@@ -210,6 +210,7 @@ std::string_view server_core::date() {
 }
 
 void server_core::refused(upstream_server& server, observer who) {
+  ++counters.upstream_refused;
   if (server.closed_off) return;
   server.spared_until = steady_clock::now() + settings.spare;
   const auto bit = static_cast<uint8_t>(1U << static_cast<unsigned>(who));
@@ -305,7 +306,11 @@ uint64_t server::next_connection_number() noexcept {
 
 void server::probe(const endpoint& target, std::chrono::milliseconds timeout,
   std::function<void(probe_outcome, uint64_t)> done) {
-  core_->live.add(std::make_unique<connect_probe>(core_->live, target, timeout, std::move(done)))
+  auto counted = [this, done = std::move(done)](probe_outcome outcome, uint64_t microseconds) {
+    core_->counters.probe_time.observe(std::chrono::microseconds{microseconds});
+    done(outcome, microseconds);
+  };
+  core_->live.add(std::make_unique<connect_probe>(core_->live, target, timeout, std::move(counted)))
     .start();
 }
 
@@ -327,7 +332,12 @@ server_counts server::counts() const {
     .tunnels = core_->tunnels.size(),
     .held = core_->routes.waiting(),
     .idle_upstreams = core_->idle->size(),
-    .requests = core_->requests};
+    .objects = core_->live.size(),
+    .timers = core_->live.timers()};
+}
+
+const http_counters& server::counters() const {
+  return core_->counters;
 }
 
 void server::stop_listening() {

@@ -11,6 +11,7 @@
 #include "previewd/messages/detector.hpp"
 #include "previewd/messages/preview_server.hpp"
 #include "previewd/messages/route.hpp"
+#include "previewd/net/http/counters.hpp"
 #include "previewd/net/http/exchange.hpp"
 #include "previewd/net/http/listener.hpp"
 #include "previewd/net/http/pages.hpp"
@@ -26,6 +27,7 @@ struct tunnel_info {
   std::string client_address;
   std::string path;      // as the client asked for it, without the query
   std::string protocol;  // the subprotocol agreed on; empty: none
+  endpoint upstream;     // the other half
   wall_time opened_at;
   uint64_t bytes_up = 0;    // from the client
   uint64_t bytes_down = 0;  // to the client
@@ -38,7 +40,8 @@ struct server_counts {
   std::size_t tunnels = 0;
   std::size_t held = 0;            // requests that wait for a server to come back
   std::size_t idle_upstreams = 0;  // unused connections to servers
-  uint64_t requests = 0;           // since the start
+  std::size_t objects = 0;         // everything with operations under way
+  std::size_t timers = 0;          // deadlines that are set
 };
 
 /// The HTTP server and proxy of one I/O thread: its connections, routes and tunnels. Construct it
@@ -96,6 +99,9 @@ public:
   std::vector<tunnel_info> tunnels() const;
 
   server_counts counts() const;
+
+  /// Valid as long as the server.
+  const http_counters& counters() const;
 
   /// Stops accepting. What is open stays open.
   void stop_listening();

@@ -12,6 +12,9 @@ namespace previewd::net::http {
 /// Whether previews also have path addresses (`preview.path`).
 enum class path_addresses : uint8_t { on, off };
 
+/// Whether `/metrics` answers under every host name and to every origin (`metrics.public`).
+enum class metrics_access : uint8_t { guarded, open };
+
 /// Settings of one thread's HTTP server and proxy. Times are durations of the steady clock.
 struct http_settings {
   /// How long a request waits for a server that is down and may come back; 0: never. 0 to 1 min.
@@ -52,6 +55,7 @@ struct http_settings {
 
   std::string preview_domain = "preview.localhost";  // lower case
   path_addresses paths = path_addresses::on;
+  metrics_access metrics = metrics_access::guarded;
   std::vector<std::string> public_hosts;  // further names of the service, lower case
   std::vector<std::string> auth_origins;  // further origins that may use the service, lower case
   /// Who may frame a preview that forbids it (CSP `frame-ancestors` sources). None given: the

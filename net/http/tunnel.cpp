@@ -174,6 +174,7 @@ tunnel_info tunnel::info() const {
   result.client_address = what_.client_address;
   result.path = what_.path;
   result.protocol = what_.protocol;
+  result.upstream = what_.server->what.upstream;
   result.opened_at = opened_at_;
   result.bytes_up = up_.bytes;
   result.bytes_down = down_.bytes;

@@ -98,6 +98,8 @@ public:
     for (const watch_number number : over) fire(number);
   }
 
+  std::size_t size() const noexcept { return entries_.size(); }
+
   void clear() {
     entries_.clear();
     polled_ = 0;
@@ -174,6 +176,9 @@ public:
   void confirm(const server_ref& ref);
   void end_processes(
     const std::string& id, int32_t session, kill_ladder pauses, terminal_actor reply_to);
+  kernel_counts counts() const {
+    return {terminals_.size(), servers_.size(), watches_.size(), ladders_.size()};
+  }
 
 private:
   enum class exit_told : unsigned char { no, yes };
@@ -238,7 +243,7 @@ private:
   void take_destroyed();
 
   void request_look();
-  void look(const server_ref* asked = nullptr);
+  void look(const server_ref* asked = nullptr, clock::time_point noticed = clock::now());
   void answer(const watched_server& server);
   void check_servers();
   void update_known();
@@ -292,6 +297,7 @@ private:
   std::vector<uint64_t> inodes_;
   uint64_t look_number_ = 0;
   clock::time_point last_look_{};
+  clock::time_point noticed_{};  // when the kernel's event behind the last look was read
   clock::time_point last_owner_search_{};
   bool look_requested_ = false;
   bool owners_stale_ = false;
@@ -349,6 +355,7 @@ void kernel_watcher::implementation::await_destroyed() {
 }
 
 void kernel_watcher::implementation::take_destroyed() {
+  const auto noticed = clock::now();
   destroyed_.clear();
   const auto taken = events_->take(destroyed_);
   if (!taken) {
@@ -380,7 +387,7 @@ void kernel_watcher::implementation::take_destroyed() {
       });
     }
   }
-  if (matters) look();
+  if (matters) look(nullptr, noticed);
 }
 
 void kernel_watcher::implementation::schedule() {
@@ -420,8 +427,9 @@ void kernel_watcher::implementation::request_look() {
 
 // One look: a dump of the kernel's table, and everything that follows from it.
 
-void kernel_watcher::implementation::look(const server_ref* asked) {
+void kernel_watcher::implementation::look(const server_ref* asked, clock::time_point noticed) {
   look_requested_ = false;
+  noticed_ = noticed;
   last_look_ = clock::now();
   sockets_.clear();
   if (const error_code failure = reader_.append_listeners(sockets_)) {
@@ -475,7 +483,7 @@ void kernel_watcher::implementation::check_servers() {
   for (auto& [generation, server] : servers_) {
     if (server.told_gone || is_listening(server)) continue;
     server.told_gone = true;
-    caf::anon_send(server.actor, gone_atom_v);
+    caf::anon_send(server.actor, gone_atom_v, steady_moment{noticed_.time_since_epoch()});
   }
 }
 
@@ -752,6 +760,7 @@ void kernel_watcher::implementation::answer(const watched_server& server) {
   state.stopped = alive > 0 && stopped == alive;
   // Where the owners are not known, that somebody listens shows that there are some.
   state.owners_alive = alive > 0 || (owners.empty() && state.listening);
+  state.noticed = noticed_.time_since_epoch();
   caf::anon_send(server.actor, confirm_atom_v, state);
 }
 
@@ -931,6 +940,11 @@ void kernel_watcher::end_processes(
     [at = implementation_.get(), id, session, pauses, reply_to = std::move(reply_to)]() mutable {
       at->end_processes(id, session, pauses, std::move(reply_to));
     });
+}
+
+void kernel_watcher::count(std::function<void(const kernel_counts&)> done) {
+  implementation_->run(
+    [at = implementation_.get(), done = std::move(done)] { done(at->counts()); });
 }
 
 }  // namespace previewd::net::kernel

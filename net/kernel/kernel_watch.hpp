@@ -1,7 +1,9 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "previewd/messages/kernel_watch.hpp"
@@ -47,6 +49,14 @@ struct kernel_watch_settings {
   child_signals signals = child_signals::ignored;
 };
 
+/// What the watch follows right now.
+struct kernel_counts {
+  std::size_t terminals = 0;
+  std::size_t servers = 0;
+  std::size_t processes = 0;  // whose end is waited for
+  std::size_t ladders = 0;    // terminals whose processes are being ended
+};
+
 /// Watches listening sockets and processes on a thread of its own ("pv-kernel"). What is watched,
 /// and what the calls mean: messages/kernel_watch.hpp. With a reaper of mode `all` this process is
 /// taken for the subreaper of all its descendants; otherwise all of /proc is searched for orphans.
@@ -80,6 +90,9 @@ public:
   void confirm(const server_ref& ref) override;
   void end_processes(
     const std::string& id, int32_t session, kill_ladder pauses, terminal_actor reply_to) override;
+
+  /// Calls `done` on the watch's thread; never after `stop`. Any thread.
+  void count(std::function<void(const kernel_counts&)> done);
 
 private:
   class implementation;

@@ -343,6 +343,14 @@ void previewd_app::close_connection(uint64_t number) {
 
 // ---- events of projects
 
+client_counts previewd_app::clients() {
+  client_counts result;
+  server_.engine().for_each([&](const engine_session& session) {
+    ++(session.transport() == transport_kind::websocket ? result.websocket : result.polling);
+  });
+  return result;
+}
+
 void previewd_app::deliver(const std::shared_ptr<const api::encoded_event>& what) {
   const shared_packet packet = main_.encode(what->name, what->json);
   main_.for_each_in(room_of(what->project), [&](socket& member) {

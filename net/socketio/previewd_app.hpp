@@ -51,6 +51,12 @@ struct previewd_app_parts {
   terminal::terminal_hub& terminals;
 };
 
+/// Sessions that are open, by what carries them.
+struct client_counts {
+  std::size_t polling = 0;
+  std::size_t websocket = 0;
+};
+
 /// The number of an I/O thread's first Socket.IO client: the numbers of its tunnels lie below.
 constexpr uint64_t first_client_number = uint64_t{1} << 62;
 
@@ -80,6 +86,7 @@ public:
 
   /// Sessions that are open.
   std::size_t client_count() const noexcept { return connections_.size(); }
+  client_counts clients();
 
   /// Closes all clients and refuses new ones; `done` runs when the last connection has gone. Call
   /// once.

@@ -214,6 +214,8 @@ struct terminal_hub::shelf {
   terminal_directory directory;
   std::unordered_map<std::string, std::unique_ptr<pump>> pumps;
   std::vector<char> buffer;  // one read at a time: shared by all terminals of the thread
+  uint64_t bytes_in = 0;     // since the start
+  uint64_t bytes_out = 0;
 
   pump* find(const std::string& id) const {
     const auto found = pumps.find(id);
@@ -412,6 +414,7 @@ terminal_hub::pump::reading terminal_hub::pump::read_batch(std::size_t limit) {
 void terminal_hub::pump::ingest(std::string_view bytes) {
   const uint64_t before = scrollback_.sequence();
   scrollback_.append(bytes);
+  home_.bytes_out += bytes.size();
   counters_->sequence.store(scrollback_.sequence(), std::memory_order_relaxed);
   // Who is up to date shares one copy; who is not gets its own from the scrollback.
   std::shared_ptr<const std::string> shared;
@@ -602,6 +605,7 @@ void terminal_hub::pump::write_input() {
     const ssize_t n = ::write(pty_->master(), input_.data() + written_, input_.size() - written_);
     if (n >= 0) {
       written_ += static_cast<std::size_t>(n);
+      home_.bytes_in += static_cast<std::size_t>(n);
       continue;
     }
     if (errno == EINTR) continue;
@@ -865,6 +869,11 @@ void terminal_hub::read(io_thread& here, const std::string& id, uint64_t after, 
 std::optional<terminal_facts>
 terminal_hub::facts(const io_thread& here, const std::string& id) const {
   return shelf_of(here).directory.facts(id);
+}
+
+terminal_counts terminal_hub::counts(const io_thread& here) const {
+  const shelf& at = shelf_of(here);
+  return {at.pumps.size(), at.bytes_in, at.bytes_out};
 }
 
 }  // namespace previewd::net::terminal

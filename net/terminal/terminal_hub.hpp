@@ -132,6 +132,13 @@ struct output_slice {
   uint64_t lost = 0;      // bytes asked for that had left the scrollback
 };
 
+/// What one I/O thread has of the terminals, and has moved for them since the start.
+struct terminal_counts {
+  std::size_t open = 0;    // with a PTY, or with output that can still be read
+  uint64_t bytes_in = 0;   // typed
+  uint64_t bytes_out = 0;  // put out
+};
+
 /// All terminals of the process. Each lives on one of the I/O threads (chosen by its id, which is
 /// random), where its PTY is read and written; every I/O thread has a directory of all. Must
 /// outlive the running of the I/O threads, and go before they do.
@@ -189,6 +196,9 @@ public:
 
   /// What is known of a terminal on the calling thread; nothing when there is none.
   std::optional<terminal_facts> facts(const io_thread& here, const std::string& id) const;
+
+  /// Of the calling thread.
+  terminal_counts counts(const io_thread& here) const;
 
 private:
   friend class attachment;

@@ -163,6 +163,7 @@ public:
   bool stopped = false;          // every process is in state T
   bool ends_processes = true;    // the kill ladder is over at once
   std::size_t scans = 0;
+  steady_moment noticed = steady_moment::zero();  // what is said to have been noticed then
   std::vector<std::string> ladders;
 
   void
@@ -174,7 +175,7 @@ public:
 
   void watch(const server_ref& ref, std::vector<listener_id> listeners, std::vector<int32_t>,
     int32_t job_leader, preview_server_actor reply_to) override {
-    if (!listens(listeners)) caf::anon_send(reply_to, gone_atom_v);
+    if (!listens(listeners)) caf::anon_send(reply_to, gone_atom_v, noticed);
     watching[ref] = {std::move(listeners), job_leader, std::move(reply_to)};
   }
   void unwatch(const server_ref& ref) override { watching.erase(ref); }
@@ -183,7 +184,7 @@ public:
     const auto it = watching.find(ref);
     if (it == watching.end()) return;
     caf::anon_send(it->second.reply_to, confirm_atom_v,
-      listener_state{listens(it->second.listeners), stopped, true});
+      listener_state{listens(it->second.listeners), stopped, true, noticed});
   }
 
   void
@@ -198,7 +199,7 @@ public:
   void close(uint64_t inode) {
     listening.erase(inode);
     for (auto& [ref, what] : watching)
-      if (!listens(what.listeners)) caf::anon_send(what.reply_to, gone_atom_v);
+      if (!listens(what.listeners)) caf::anon_send(what.reply_to, gone_atom_v, noticed);
   }
 
   /// The leader of the job ends.

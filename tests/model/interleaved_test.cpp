@@ -220,7 +220,7 @@ private:
     if (machine_.is_published(ref)) ref.key = bystander_key;
     switch (one.b % 6) {
       case 0:
-        return caf::anon_send(machine_.registry, down_atom_v, ref);
+        return caf::anon_send(machine_.registry, down_atom_v, ref, steady_moment{0});
       case 1:
         return caf::anon_send(machine_.registry, stopped_atom_v, ref,
           stop_cause{stop_reason::refused, observer::proxy, {}});

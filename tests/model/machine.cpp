@@ -233,7 +233,7 @@ void machine::notice_socket(std::size_t index) {
   socket_fact& socket = sockets[index];
   if (socket.listening || std::exchange(socket.noticed, true) || socket.inode == 0) return;
   for (const auto& [generation, what] : watching_)
-    if (what.socket == index) later(0, what.reply_to, gone_atom_v);
+    if (what.socket == index) later(0, what.reply_to, gone_atom_v, steady_moment{0});
   if (finds_servers) send_listing(socket.terminal);
 }
 
@@ -714,7 +714,7 @@ void machine::watch(const server_ref& ref, std::vector<listener_id> listeners, s
     if (sockets[i].inode != listeners.front().inode) continue;
     if (server_fact* server = fact_of(ref.generation)) server->socket = i;
     watching_[ref.generation] = {i, job_leader, reply_to};
-    if (!sockets[i].listening) later(0, reply_to, gone_atom_v);
+    if (!sockets[i].listening) later(0, reply_to, gone_atom_v, steady_moment{0});
     if (job_leader != 0 && !jobs[job_leader].alive)
       later(0, reply_to, leader_atom_v, exit_status{});
   }
@@ -729,7 +729,8 @@ void machine::confirm(const server_ref& ref) {
   if (it == watching_.end()) return;
   const socket_fact& socket = sockets[it->second.socket];
   later(0, it->second.reply_to, confirm_atom_v,
-    listener_state{socket.listening, socket.listening && jobs[socket.job].stopped, true});
+    listener_state{
+      socket.listening, socket.listening && jobs[socket.job].stopped, true, steady_moment{0}});
 }
 
 void machine::end_processes(const std::string& id, int32_t, kill_ladder, terminal_actor reply_to) {

@@ -435,7 +435,7 @@ private:
     }
     switch (one.b % 9) {
       case 0:
-        return caf::anon_send(machine_.registry, down_atom_v, ref);
+        return caf::anon_send(machine_.registry, down_atom_v, ref, steady_moment{0});
       case 1:
         return caf::anon_send(machine_.registry, stopped_atom_v, ref,
           stop_cause{stop_reason::refused, observer::proxy, {}});

@@ -194,6 +194,7 @@ TEST_CASE("debug connections list tunnels and their distinct owners", "[net][api
   one.client_address = "127.0.0.1";
   one.path = "/?token=x";
   one.protocol = "vite-hmr";
+  one.upstream = {"127.0.0.1", 5173, scheme::http};
   one.opened_at = at(2);
   one.bytes_up = 10;
   one.bytes_down = 20;
@@ -209,6 +210,7 @@ TEST_CASE("debug connections list tunnels and their distinct owners", "[net][api
   CHECK(shown["connections"][0] ==
         json::parse(R"({"id":"1-17","serverKey":"shop_ann","project":"shop","user":"ann",
     "generation":7,"clientAddress":"127.0.0.1","path":"/?token=x","protocol":"vite-hmr",
+    "upstreamAddress":"127.0.0.1","upstreamPort":5173,
     "openedAt":"2026-01-01T00:00:02.000Z","bytesUp":10,"bytesDown":20,"idleMs":30})"));
   CHECK(shown["connections"][1]["protocol"].is_null());
 }

@@ -109,7 +109,7 @@ recording_detector(detector_actor::pointer, std::shared_ptr<detector_inbox> to) 
 inline preview_server_actor::behavior_type
 recording_server(preview_server_actor::pointer self, std::shared_ptr<server_inbox> to) {
   return {
-    [to](gone_atom) {
+    [to](gone_atom, steady_moment) {
       to->put({server_said::kind::gone, {}, {}});
     },
     [to](leader_atom, const exit_status& status) {

@@ -1,0 +1,119 @@
+#include "previewd/net/reporter.hpp"
+
+#include <caf/actor_system.hpp>
+#include <chrono>
+#include <limits>
+#include <utility>
+
+#include "previewd/net/api/event_streams.hpp"
+#include "previewd/net/ask.hpp"
+#include "previewd/net/attach/attach_server.hpp"
+#include "previewd/os/pty.hpp"
+
+namespace previewd::net {
+
+namespace {
+
+// It is none of the I/O threads.
+constexpr uint32_t no_index = std::numeric_limits<uint32_t>::max();
+constexpr std::chrono::seconds registry_answers_within{2};
+
+}  // namespace
+
+/// One report, as it goes from thread to thread.
+struct reporter::gathering {
+  io_thread& here;
+  std::function<void(caf::expected<api::service_report>)> done;
+  api::service_report report;
+};
+
+reporter::reporter(reporter_parts parts) : parts_{std::move(parts)}, thread_{no_index} {}
+
+void reporter::start() {
+  thread_.start("pv-report");
+}
+
+void reporter::stop() {
+  thread_.stop();
+}
+
+void reporter::report(
+  io_thread& here, std::function<void(caf::expected<api::service_report>)> done) {
+  visit_thread(std::make_shared<gathering>(gathering{here, std::move(done), {}}), 0);
+}
+
+void reporter::visit_thread(std::shared_ptr<gathering> what, std::size_t index) {
+  if (index == parts_.threads.size()) return visit_kernel_watch(std::move(what));
+  const io_thread_parts& one = parts_.threads[index];
+  one.thread->post([this, &one, index, what = std::move(what)]() mutable {
+    api::io_report& sum = what->report.io;
+    const http::server_counts counts = one.http->counts();
+    sum.http.add(one.http->counters());
+    sum.connections += counts.connections;
+    sum.tunnels += counts.tunnels;
+    sum.held_requests += counts.held;
+    sum.pooled_upstreams += counts.idle_upstreams;
+    sum.objects += counts.objects;
+    sum.timers += counts.timers;
+    const socketio::client_counts clients = one.socketio->clients();
+    sum.polling_clients += clients.polling;
+    sum.websocket_clients += clients.websocket;
+    sum.stream_readers += one.events->reader_count();
+    sum.attached_clients += one.attach->client_count();
+    const terminal::terminal_counts terminals = parts_.terminals.counts(*one.thread);
+    sum.open_terminals += terminals.open;
+    sum.terminal_bytes_in += terminals.bytes_in;
+    sum.terminal_bytes_out += terminals.bytes_out;
+    visit_thread(std::move(what), index + 1);
+  });
+}
+
+void reporter::visit_kernel_watch(std::shared_ptr<gathering> what) {
+  parts_.kernel.count([this, what = std::move(what)](const kernel::kernel_counts& counts) {
+    what->report.kernel = counts;
+    visit_process(what);
+  });
+}
+
+void reporter::visit_process(std::shared_ptr<gathering> what) {
+  thread_.post([this, what = std::move(what)] {
+    api::service_report& report = what->report;
+    report.process = os::read_process_usage();
+    for (std::size_t i = 0; i < report.actors.size(); ++i)
+      report.actors[i] = parts_.census.count(i);
+    report.all_actors = parts_.system.registry().running();
+    visit_registry(what);
+  });
+}
+
+void reporter::visit_registry(const std::shared_ptr<gathering>& what) {
+  ask_within<registry_counters>(
+    registry_answers_within, parts_.system, what->here, parts_.registry,
+    [what](caf::expected<registry_counters> counters) {
+      if (!counters) return what->done(std::move(counters.error()));
+      what->report.registry = *counters;
+      what->done(std::move(what->report));
+    },
+    counters_atom_v);
+}
+
+void reporter::readiness(io_thread& here, std::function<void(api::readiness)> done) {
+  thread_.post([this, &here, done = std::move(done)]() mutable {
+    api::readiness what;
+    const auto pty = os::pty::open({});
+    what.pty = pty ? "ok" : "cannot be opened: " + pty.error().message();
+    what.store = "memory";
+    ask_within<registry_counters>(
+      registry_answers_within, parts_.system, here, parts_.registry,
+      [what = std::move(what), done = std::move(done)](
+        const caf::expected<registry_counters>& counters) mutable {
+        what.registry = !counters                 ? "does not answer"
+                        : counters->shutting_down ? "is ending"
+                                                  : "ok";
+        done(std::move(what));
+      },
+      counters_atom_v);
+  });
+}
+
+}  // namespace previewd::net
