@@ -1,5 +1,6 @@
 #include "previewd/actors/health_probe.hpp"
 
+#include <algorithm>
 #include <caf/actor_cast.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
@@ -8,6 +9,15 @@
 namespace previewd::actors {
 
 namespace {
+
+constexpr uint32_t longest_pause = 4;  // in intervals
+
+/// What has not answered for a while is asked less often.
+caf::timespan pause_after(uint32_t timeouts, const probe_settings& settings) {
+  if (timeouts <= settings.failures) return settings.interval;
+  const uint32_t beyond = std::min(timeouts - settings.failures, longest_pause);
+  return settings.interval * std::min(1U << beyond, longest_pause);
+}
 
 caf::timespan spread(caf::timespan interval, uint64_t seed, uint64_t round) {
   // A multiplicative hash is chance enough to keep probes apart, and the same in every run.
@@ -27,20 +37,32 @@ health_probe(health_probe_actor::stateful_pointer<health_probe_state> self, endp
   self->monitor(owner);
   self->set_down_handler([self](caf::down_msg&) { self->quit(); });
   self->delayed_send(self, spread(settings.interval, seed, 0), probe_atom_v, self->state.round);
+  const auto attempt = [=] {
+    const uint64_t round = self->state.round;
+    self->state.under_way = true;
+    ports.io->probe(target, settings.timeout, round, caf::actor_cast<health_probe_actor>(self));
+    // A deadline of its own: an answer that gets lost is a time-out, not a stalled probe.
+    self->delayed_send(self, settings.timeout * 2, round, probe_outcome::timed_out, uint64_t{0});
+  };
   return {
     [=](probe_atom, uint64_t round) {
-      if (round != self->state.round) return;
-      ports.io->probe(target, settings.timeout, round, caf::actor_cast<health_probe_actor>(self));
-      // A deadline of its own: an answer that gets lost is a time-out, not a stalled probe.
-      self->delayed_send(self, settings.timeout * 2, round, probe_outcome::timed_out, uint64_t{0});
+      if (round == self->state.round && !self->state.under_way) attempt();
+    },
+    [=](probe_atom) {
+      if (self->state.under_way) return;
+      ++self->state.round;  // the one that was due later is not needed any more
+      attempt();
     },
     [=](uint64_t round, probe_outcome outcome, uint64_t latency_us) {
       if (round != self->state.round)
         return;  // answer and deadline both arrive; the later one is stale
       ++self->state.round;
+      self->state.under_way = false;
       self->send(owner, probe_atom_v, outcome, latency_us);
-      self->delayed_send(
-        self, spread(settings.interval, seed, round), probe_atom_v, self->state.round);
+      uint32_t& timeouts = self->state.timeouts;
+      timeouts = outcome == probe_outcome::timed_out ? timeouts + 1 : 0;
+      self->delayed_send(self, spread(pause_after(timeouts, settings), seed, round), probe_atom_v,
+        self->state.round);
     },
   };
 }

@@ -112,9 +112,11 @@ public:
       if (outcome == probe_outcome::alive && st.shown == server_state::unreachable)
         show(server_state::ready, {});
     }
-    // A stopped process accepts connections too, so the kernel is asked whatever the outcome.
-    if (!st.asking) {
-
+    if (description_.listeners.empty()) {
+      if (outcome == probe_outcome::refused && !st.asking) st.asking = observer::probe;
+      attempt_said(outcome != probe_outcome::refused);
+    } else if (!st.asking) {
+      // A stopped process accepts connections too, so the kernel is asked whatever the outcome.
       if (outcome == probe_outcome::refused) st.asking = observer::probe;
       ask_the_kernel();
     }
@@ -137,17 +139,24 @@ public:
   }
 
 private:
-  /// Whether anybody listens, and whether it is stopped. One that was registered by hand has no
-  /// sockets we know: what was seen of it has to do.
+  /// Whether anybody listens, and whether it is stopped. Of one that was registered by hand no
+  /// sockets are known: whether it takes a connection has to do.
   void ask_the_kernel() {
     if (!description_.listeners.empty()) {
       ports_.kernel->confirm(ref_);
+    } else if (state().asking) {
+      self_->send(state().probe, probe_atom_v);
     } else {
-      listener_state what;
-      what.listening = !state().asking;
-      what.owners_alive = true;
-      kernel_said(what);
+      attempt_said(true);
     }
+  }
+
+  void attempt_said(bool listening) {
+    listener_state what;
+    what.listening = listening;
+    what.owners_alive = true;
+    what.noticed = self_->clock().now().time_since_epoch();
+    kernel_said(what);
   }
 
   preview_server_state& state() { return self_->state; }
@@ -158,6 +167,7 @@ private:
         return stop_reason::process_exited;
       case observer::proxy:
       case observer::websocket:
+      case observer::unanswered_websocket:
         return stop_reason::refused;
       case observer::probe:
         return stop_reason::probe_failed;
@@ -210,7 +220,8 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
   const auto me = caf::actor_cast<preview_server_actor>(self);
   hold_ports(self, ports);
   self->monitor(registry);
-  self->spawn<caf::monitored>(health_probe, description.upstream, probe, ref.generation, me, ports);
+  self->state.probe = self->spawn<caf::monitored>(
+    health_probe, description.upstream, probe, ref.generation, me, ports);
   // Also what is gone already is said by `watch`: nothing can fall between being found and being
   // watched.
   if (!description.listeners.empty())

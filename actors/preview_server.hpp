@@ -26,6 +26,7 @@ struct preview_server_state {
   server_state shown = server_state::ready;  // suspended, unreachable, or ready: nothing is wrong
   uint32_t timeouts = 0;                     // in a row
   server_health health;
+  health_probe_actor probe;
   std::set<caf::actor_addr> connections;  // one per tunnel
 };
 

@@ -770,9 +770,16 @@ private:
           "[HEALTH CHECK] Server " + name + " on port " + port + " is not responding, removing...";
         break;
       case stop_reason::refused:
-        sentence = entry.removal->seen_by == observer::websocket
-                     ? "[WS] Server " + name + " appears to be down, removing from registry"
-                     : "[PROXY] Server appears to be down, removing from registry";
+        switch (entry.removal->seen_by) {
+          case observer::websocket:
+            sentence = "[WS] Server " + name + " appears to be down, removing from registry";
+            break;
+          case observer::unanswered_websocket:
+            sentence = "[WS] Server " + name + " not responding, removing...";
+            break;
+          default:
+            sentence = "[PROXY] Server appears to be down, removing from registry";
+        }
         break;
       default:
         sentence = std::string{stop_message(record.reason)};

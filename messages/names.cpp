@@ -72,6 +72,8 @@ std::string_view to_string(observer value) noexcept {
       return "proxy";
     case observer::websocket:
       return "websocket";
+    case observer::unanswered_websocket:
+      return "unanswered_websocket";
     case observer::probe:
       return "probe";
   }

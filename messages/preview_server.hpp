@@ -11,8 +11,9 @@
 namespace previewd {
 
 /// Who saw that a server does not answer: decides the log line and the reason, never whether it is
-/// removed.
-enum class observer : uint8_t { kernel, proxy, websocket, probe };
+/// removed. `unanswered_websocket`: an upgrade's connection was accepted and ended before the first
+/// byte.
+enum class observer : uint8_t { kernel, proxy, websocket, unanswered_websocket, probe };
 std::string_view to_string(observer value) noexcept;
 
 /// What the kernel says of a server's sockets when it is asked.
@@ -60,6 +61,8 @@ using preview_server_actor = caf::typed_actor<
 using health_probe_actor = caf::typed_actor<
   // Begin attempt `round`. From itself.
   accepts<probe_atom, uint64_t>,
+  // Begin one at once, unless one is under way. From its preview_server.
+  accepts<probe_atom>,
   // How attempt `round` went, and how long it took in microseconds. From an I/O thread, or from its
   // own deadline.
   accepts<uint64_t, probe_outcome, uint64_t>>;

@@ -462,7 +462,7 @@ std::vector<setting> setting_table(settings& target) {
 
   group = "Dev servers";
   add(duration("health.interval", target.health.interval, 500ms, 1h, "5s",
-    "between two probes of a server"));
+    "between two probes of a server; up to four times as long while it is unreachable"));
   add(duration("health.timeout", target.health.timeout, 50ms, 1min, "1s",
     "how long a probe waits for a connection"));
   add(count("health.failures", target.health.failures, 0, 100,

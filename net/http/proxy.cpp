@@ -329,7 +329,8 @@ void proxied_request::died_before_answer() {
   }
   // Between the death of a server and the end of its socket the kernel accepts and resets: as good
   // as a refusal.
-  core_.refused(*server_, seen_as());
+  core_.refused(
+    *server_, client_.head().websocket_upgrade ? observer::unanswered_websocket : observer::proxy);
   if (may_repeat()) {
     repeated_ = fresh_ = true;
   } else {

@@ -170,6 +170,103 @@ TEST_CASE("a refusal is believed only when the kernel says that nobody listens",
   }
 }
 
+TEST_CASE("a refusal of a server without known sockets is believed only when it refuses again",
+  "[actors][removal][refused]") {
+  world w;
+  server_description what;
+  what.key = {"shop", "ann"};
+  what.upstream = {"127.0.0.1", 7000, scheme::http};
+  what.answers = true;
+  const server_ref ref = w.add(what);
+  const auto who = GENERATE(observer::proxy, observer::websocket, observer::unanswered_websocket);
+
+  caf::anon_send(w.io.route_of(ref)->server, refused_atom_v, who);
+  w.run();
+  REQUIRE(w.io.probes.size() == 1);
+  CHECK(w.io.reachable(ref));
+  const auto answer = [&](probe_outcome outcome) {
+    caf::anon_send(w.io.probes[0].reply_to, w.io.probes[0].round, outcome, uint64_t{50});
+    w.io.probes.clear();
+    w.run();
+  };
+
+  SECTION("it does") {
+    answer(probe_outcome::refused);
+    CHECK(w.io.route_of(ref)->state == route_state::held);
+    w.advance(2100ms);
+    REQUIRE(w.io.count(event_kind::server_stopped) == 1);
+    CHECK(w.last_stop().reason == stop_reason::refused);
+    CHECK(w.deterministic.running_actors() == w.quiet_actors);
+  }
+  SECTION("it accepts, or cannot be reached just now") {
+    const uint64_t revision = w.io.routes.at(ref.key).revision;
+    answer(GENERATE(probe_outcome::alive, probe_outcome::timed_out));
+    CHECK(w.io.reachable(ref));
+    CHECK(w.io.routes.at(ref.key).revision > revision);  // threads put the route up again
+    w.advance(3s);
+    CHECK(w.io.count(event_kind::server_stopped) == 0);
+  }
+}
+
+TEST_CASE("a server that does not answer is probed less and less often", "[actors][probe]") {
+  running_server w;
+  const auto probes_within = [&](std::chrono::milliseconds time) {
+    w.io.probes.clear();
+    w.advance(time);
+    return w.io.probes.size();
+  };
+  // Every 5 s, a tenth more by chance, and 2 s until an attempt is given up.
+  CHECK(probes_within(40s) <= 5);
+  CHECK(w.status().servers.front().state == server_state::unreachable);
+  const std::size_t rare = probes_within(120s);
+  CHECK(rare >= 5);
+  CHECK(rare <= 6);
+
+  // Once it answers it is asked as often as before.
+  while (probes_within(100ms) == 0) {
+  }
+  caf::anon_send(
+    w.io.probes.back().reply_to, w.io.probes.back().round, probe_outcome::alive, uint64_t{50});
+  w.run();
+  CHECK(w.status().servers.front().state == server_state::ready);
+  CHECK(probes_within(6s) == 1);
+}
+
+TEST_CASE("what is removed, told and refused as stale is counted", "[actors][registry]") {
+  running_server w;
+  const auto counters = [&] {
+    return *w.deterministic.ask<registry_counters>(w.registry, counters_atom_v);
+  };
+  const auto removed = [&](stop_reason reason) {
+    return counters().removals[static_cast<std::size_t>(reason)];
+  };
+  CHECK(counters().servers[static_cast<std::size_t>(server_state::ready)] == 1);
+  CHECK(counters().terminals == 1);
+  CHECK(counters().events[static_cast<std::size_t>(event_kind::server_started)] == 1);
+
+  w.advance(1s);
+  w.kernel.noticed = 500ms;  // of the clock's time
+  w.kernel.close(1);
+  w.run();
+  CHECK(counters().stop_detect.count() == 1);
+  CHECK(counters().stop_detect.nanoseconds() > 0);
+  const server_ref next = w.add(w.dev_server(w.terminal, 5173, 2));
+  CHECK(removed(stop_reason::superseded) == 1);
+  w.deterministic.ask<stop_record>(w.registry, remove_atom_v, next.generation);
+  CHECK(removed(stop_reason::removed) == 1);
+  CHECK(counters().stale_removals == 0);
+  w.deterministic.ask<stop_record>(w.registry, remove_atom_v, next.generation);
+  caf::anon_send(
+    w.registry, stopped_atom_v, w.server, stop_cause{stop_reason::refused, observer::proxy, {}});
+  w.run();
+
+  CHECK(counters().stale_removals == 2);
+  CHECK(counters().events[static_cast<std::size_t>(event_kind::server_stopped)] == 1);
+  CHECK(counters().effects == 0);
+  CHECK(counters().calls == 0);
+  CHECK(counters().undelivered == 0);
+}
+
 TEST_CASE(
   "a failed probe, a refusal and the kernel's news at once remove once", "[actors][removal][I1]") {
   running_server w;
@@ -346,7 +443,7 @@ TEST_CASE("a late removal of an older generation changes nothing", "[actors][rem
 
   caf::anon_send(
     w.registry, stopped_atom_v, w.server, stop_cause{stop_reason::refused, observer::proxy, {}});
-  caf::anon_send(w.registry, down_atom_v, w.server);
+  caf::anon_send(w.registry, down_atom_v, w.server, steady_moment{0});
   caf::anon_send(w.registry, state_atom_v, w.server, server_state::unreachable, std::string{});
   const auto by_hand =
     w.deterministic.ask<stop_record>(w.registry, remove_atom_v, w.server.generation);
