@@ -4,7 +4,9 @@
 #include <caf/actor_system_config.hpp>
 #include <caf/send.hpp>
 #include <caf/typed_event_based_actor.hpp>
+#include <catch2/catch.hpp>
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -14,6 +16,7 @@
 #include "previewd/messages/all.hpp"
 #include "previewd/service/service.hpp"
 #include "previewd/tests/support/http_client.hpp"
+#include "previewd/tests/support/service_state.hpp"
 
 namespace previewd::test {
 
@@ -64,7 +67,8 @@ private:
   std::vector<event> events_;
 };
 
-/// The whole service in this process, on a free loopback port.
+/// The whole service in this process, on a free loopback port. At its end it checks that whatever
+/// the test did has left nothing behind in it: clients of the test have to be gone by then.
 class live_service {
 public:
   explicit live_service(settings wanted = {}) {
@@ -87,9 +91,13 @@ public:
         return {[this](event_atom, const event& what) { events.add(what); }};
       });
     caf::anon_send(service_->events(), subscribe_atom_v, recorder_);
+    start_ = settled_state(port_);
   }
 
   ~live_service() {
+    // A test that has failed already may have left anything, and one that stopped it nothing.
+    if (std::uncaught_exceptions() == 0 && connection{port_}.connected())
+      CHECK(left_in_service(port_, start_) == "");
     service_->stop();
     service_.reset();
     caf::anon_send_exit(recorder_, caf::exit_reason::user_shutdown);
@@ -141,6 +149,7 @@ private:
   std::unique_ptr<previewd::service> service_;
   event_subscriber_actor recorder_;
   uint16_t port_ = 0;
+  nlohmann::json start_;  // what the service holds when nothing happens
 };
 
 }  // namespace previewd::test

@@ -61,7 +61,41 @@ async function survivors(home) {
   return found;
 }
 
-/** Starts the service. `stop()` ends it, and fails if it does not end in order. */
+/** What the service holds, name by name: `GET /debug/state` without what an allocator likes to keep. */
+export async function stateOf(port) {
+  const answer = await fetch(`http://127.0.0.1:${port}/debug/state`, {headers: {connection: 'close'}});
+  if (!answer.ok) throw new Error(`debug/state: ${answer.status} ${await answer.text()}`);
+  const found = {};
+  const flatten = (prefix, value) => {
+    for (const [name, each] of Object.entries(value)) {
+      if (typeof each === 'object') flatten(`${prefix}${name}.`, each);
+      else found[prefix + name] = each;
+    }
+  };
+  const {residentBytes, ...state} = await answer.json();
+  flatten('', state);
+  return found;
+}
+
+/** Closes all terminals, and fails if the service does not come to hold again what it held at its start. */
+async function checkNothingIsLeft(port, start) {
+  const base = `http://127.0.0.1:${port}/api/terminals`;
+  const {terminals} = await (await fetch(base)).json();
+  for (const {id} of terminals) await fetch(`${base}/${id}`, {method: 'DELETE'});
+  // A client that went without a word is noticed when it does not answer a ping.
+  const deadline = now() + 60_000;
+  for (;;) {
+    const state = await stateOf(port);
+    const different = Object.keys(start).filter((name) => state[name] !== start[name]);
+    if (different.length === 0) return;
+    if (now() > deadline) {
+      throw new Error(`Left in previewd: ${different.map((name) => `${name} ${start[name]} -> ${state[name]}`).join(', ')}`);
+    }
+    await new Promise((done) => setTimeout(done, 200));
+  }
+}
+
+/** Starts the service. `stop()` ends it, and fails if it does not end in order or holds what it did not hold at its start. */
 export async function startService(settings = []) {
   const home = await mkdtemp(join(tmpdir(), 'previewd-e2e-'));
   const work = join(home, 'work');
@@ -99,8 +133,10 @@ export async function startService(settings = []) {
     child.on('exit', (code, signal) => failed(new Error(`previewd ended (${code ?? signal}) at start:\n${log.join('\n')}`)));
   });
   let port;
+  let start;
   try {
     port = await within(20_000, 'previewd listening', started);
+    start = await within(10_000, 'its state', stateOf(port));
   } catch (error) {
     child.kill('SIGKILL');
     await rm(home, {recursive: true, force: true});
@@ -115,10 +151,13 @@ export async function startService(settings = []) {
         if (child.exitCode !== null || child.signalCode !== null) {
           throw new Error(`previewd was gone already (${child.exitCode ?? child.signalCode}):\n${log.slice(-20).join('\n')}`);
         }
+        let leak;
+        await checkNothingIsLeft(port, start).catch((error) => (leak = error));
         child.kill('SIGTERM');
         const [code, signal] = await within(15_000, 'the end of previewd', exited);
         if (code !== 0) throw new Error(`previewd ended with ${code ?? signal}:\n${log.slice(-20).join('\n')}`);
         const left = await survivors(home);
+        if (leak) throw leak;
         if (left.length > 0) throw new Error(`Left behind by previewd: ${left.map((each) => each.command).join(', ')}`);
       } finally {
         child.kill('SIGKILL');
