@@ -18,6 +18,10 @@ constexpr const char* suspended_hint =
   "< /dev/null so that it does not wait for the keyboard.";
 
 /// The decisions of one preview server; the behaviour below only hands messages to it.
+// How long the end of a process may take before it is believed to be alive after all.
+constexpr std::chrono::milliseconds ask_again_after{10};
+constexpr uint32_t most_asked_again = 50;
+
 class watcher {
 public:
   using self_pointer = preview_server_actor::stateful_pointer<preview_server_state>;
@@ -75,6 +79,14 @@ public:
   void kernel_said(const listener_state& what) {
     preview_server_state& st = state();
     if (st.down) return;
+    // A process that ends closes its connections before its listening socket: what it refuses or
+    // cuts then is no reason to think that somebody is there.
+    if (what.listening && !what.owners_alive && st.asking && st.asked_again < most_asked_again) {
+      ++st.asked_again;
+      self_->delayed_send(self_, ask_again_after, confirm_atom_v);
+      return;
+    }
+    st.asked_again = 0;
     const caf::optional<observer> asked_by = std::exchange(st.asking, caf::none);
     if (!what.listening) {
       if (asked_by) st.seen_by = *asked_by;
@@ -96,6 +108,10 @@ public:
       // Somebody listens after all: the threads that took the route down put it up again.
       self_->send(registry_, state_atom_v, ref_, st.shown, std::string{});
     }
+  }
+
+  void ask_again() {
+    if (!state().down && state().asking) ask_the_kernel();
   }
 
   void probed(probe_outcome outcome, uint64_t latency_us) {
@@ -237,6 +253,7 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
     [=](foreground_atom, int32_t group, int32_t shell) { w->foreground_changed(group, shell); },
     [=](refused_atom, observer who) { w->refused(who); },
     [=](confirm_atom, const listener_state& what) { w->kernel_said(what); },
+    [=](confirm_atom) { w->ask_again(); },
     [=](probe_atom, probe_outcome outcome, uint64_t latency_us) { w->probed(outcome, latency_us); },
     [=](tunnel_atom, connection_id id) { w->tunnel_opened(id); },
     [=](tick_atom) { w->hold_over(); },

@@ -19,6 +19,7 @@ struct preview_server_state {
   exit_status leader_exit;
   observer seen_by = observer::kernel;  // who saw it first that it does not answer
   caf::optional<observer> asking;       // on whose behalf the kernel is being asked
+  uint32_t asked_again = 0;             // since its owners were found ending
   bool route_taken = false;             // an I/O thread took its route down when it was refused
   bool was_foreground = false;          // its job had the terminal while it listened
   int32_t foreground = 0;               // the process group that has the terminal

@@ -18,9 +18,9 @@ std::string_view to_string(observer value) noexcept;
 
 /// What the kernel says of a server's sockets when it is asked.
 struct listener_state {
-  bool listening = false;  // at least one of its sockets is in the table
-  bool stopped = false;    // every owner is in state T (proc(5))
-  bool owners_alive = false;
+  bool listening = false;     // at least one of its sockets is in the table
+  bool stopped = false;       // every owner is in state T (proc(5))
+  bool owners_alive = false;  // while nobody does, its sockets are about to leave the table
   steady_moment noticed = steady_moment::zero();  // when the kernel watch knew it
 
   template <class Inspector>
@@ -48,6 +48,8 @@ using preview_server_actor = caf::typed_actor<
   accepts<refused_atom, observer>,
   // The answer to kernel_watch::confirm. From the kernel watch.
   accepts<confirm_atom, listener_state>,
+  // Ask the kernel once more. From itself.
+  accepts<confirm_atom>,
   // How a probe went, with its latency in microseconds. From its health probe.
   accepts<probe_atom, probe_outcome, uint64_t>,
   // A tunnel was opened. From the I/O thread that has it.

@@ -110,18 +110,21 @@ std::optional<process_stat> parse_stat(std::string_view line) {
   const auto session = to_number<pid_t>(next_field(rest));
   const auto terminal = to_number<int>(next_field(rest));
   const auto terminal_group = to_number<pid_t>(next_field(rest));
-  // flags, 4 counts of faults, 4 times, priority, nice
-  for (int field = 9; field <= 19; ++field) next_field(rest);
+  const auto flags = to_number<uint64_t>(next_field(rest));
+  // 4 counts of faults, 4 times, priority, nice
+  for (int field = 10; field <= 19; ++field) next_field(rest);
   const auto threads = to_number<int64_t>(next_field(rest));
   next_field(rest);  // itrealvalue
   const auto start_time = to_number<uint64_t>(next_field(rest));
-  if (!parent || !group || !session || !terminal || !terminal_group || !threads || !start_time)
+  if (!parent || !group || !session || !terminal || !terminal_group || !flags || !threads ||
+      !start_time)
     return std::nullopt;
   result.parent = *parent;
   result.group = *group;
   result.session = *session;
   result.terminal = *terminal;
   result.terminal_group = *terminal_group;
+  result.flags = *flags;
   result.threads = *threads;
   result.start_time = *start_time;
   return result;

@@ -33,6 +33,7 @@ struct process_stat {
   pid_t session = 0;
   int terminal = 0;          // device number of the controlling terminal; 0: none
   pid_t terminal_group = 0;  // the foreground group of that terminal; -1: none
+  uint64_t flags = 0;        // PF_* of the kernel's include/linux/sched.h
   int64_t threads = 0;
   uint64_t start_time = 0;  // clock ticks since boot
 
@@ -40,6 +41,10 @@ struct process_stat {
 
   /// Whether anything of it still runs. A zombie does not, unless only its first thread has ended.
   bool is_alive() const noexcept { return (state != 'Z' && state != 'X') || threads > 1; }
+
+  /// Whether it is on its way to its end: it runs no more, but some of its descriptors may still be
+  /// open.
+  bool is_exiting() const noexcept { return (flags & 0x4U) != 0 && state != 'Z'; }
 
   /// Whether it is stopped by a signal, or by a tracer.
   bool is_stopped() const noexcept { return state == 'T' || state == 't'; }

@@ -750,7 +750,7 @@ void kernel_watcher::implementation::answer(const watched_server& server) {
   const std::vector<os::process_id> owners = owners_of(server);
   for (const os::process_id& owner : owners) {
     const auto stat = os::read_stat(owner.pid);
-    if (!stat || stat->id() != owner || !stat->is_alive()) {
+    if (!stat || stat->id() != owner || !stat->is_alive() || stat->is_exiting()) {
       owners_stale_ = true;
       continue;
     }

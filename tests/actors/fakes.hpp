@@ -161,6 +161,7 @@ public:
   std::map<std::string, std::pair<terminal_actor, detector_actor>> tracked;
   std::set<uint64_t> listening;  // inodes in the table
   bool stopped = false;          // every process is in state T
+  bool owners_alive = true;      // not so while the last of them ends
   bool ends_processes = true;    // the kill ladder is over at once
   std::size_t scans = 0;
   steady_moment noticed = steady_moment::zero();  // what is said to have been noticed then
@@ -184,7 +185,7 @@ public:
     const auto it = watching.find(ref);
     if (it == watching.end()) return;
     caf::anon_send(it->second.reply_to, confirm_atom_v,
-      listener_state{listens(it->second.listeners), stopped, true, noticed});
+      listener_state{listens(it->second.listeners), stopped, owners_alive, noticed});
   }
 
   void

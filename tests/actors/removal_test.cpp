@@ -168,6 +168,29 @@ TEST_CASE("a refusal is believed only when the kernel says that nobody listens",
     CHECK(w.io.routes.at(w.server.key).revision > revision);
     CHECK(w.io.events.size() == 1);
   }
+  SECTION("somebody listens whose last owner is ending: it is asked again until that is over") {
+    w.kernel.owners_alive = false;
+    const uint64_t revision = w.io.routes.at(w.server.key).revision;
+    caf::anon_send(server, refused_atom_v, observer::proxy);
+    w.advance(50ms);
+    CHECK(w.io.routes.at(w.server.key).revision == revision);
+    SECTION("nobody listens then") {
+      w.kernel.listening.clear();
+      w.kernel.end_leader(job);
+      w.advance(20ms);
+      w.check_gone(stop_reason::refused);
+    }
+    SECTION("another owner was found") {
+      w.kernel.owners_alive = true;
+      w.advance(20ms);
+      CHECK(w.io.routes.at(w.server.key).revision > revision);
+    }
+    SECTION("not for ever") {
+      w.advance(1s);
+      CHECK(w.io.routes.at(w.server.key).revision > revision);
+      CHECK(w.io.reachable(w.server));
+    }
+  }
 }
 
 TEST_CASE("a refusal of a server without known sockets is believed only when it refuses again",

@@ -27,6 +27,19 @@ TEST_CASE("a line of stat is parsed whatever the name holds", "[os][procfs]") {
   CHECK(stat->terminal_group == 44);
   CHECK(stat->threads == 3);
   CHECK(stat->start_time == 987654);
+  CHECK(stat->flags == 4194304);
+}
+
+TEST_CASE("a process on its way to its end is told from others", "[os][procfs]") {
+  const auto with = [](const std::string& state, const std::string& flags) {
+    return os::parse_stat(
+      "42 (node) " + state + " 10 42 43 34816 44 " + flags + " 1 2 3 4 5 6 7 8 20 0 3 0 987654");
+  };
+
+  CHECK_FALSE(with("S", "4194304")->is_exiting());
+  CHECK(with("R", "4194308")->is_exiting());  // PF_EXITING is 4
+  // Only its first thread has ended.
+  CHECK_FALSE(with("Z", "4194308")->is_exiting());
 }
 
 TEST_CASE("a line of stat that is cut short is none", "[os][procfs]") {

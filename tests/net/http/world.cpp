@@ -45,6 +45,7 @@ preview_server_actor told_servers::make() {
     state_->system->spawn([s = state_.get()](preview_server_actor::pointer) {
       return preview_server_actor::behavior_type{
         [](gone_atom, steady_moment) {},
+        [](confirm_atom) {},
         [](leader_atom, const exit_status&) {},
         [](foreground_atom, int32_t, int32_t) {},
         [s](refused_atom, observer who) { s->note([&] { s->refusals.push_back(who); }); },

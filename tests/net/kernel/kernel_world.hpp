@@ -120,6 +120,7 @@ recording_server(preview_server_actor::pointer self, std::shared_ptr<server_inbo
     [to](confirm_atom, const listener_state& state) {
       to->put({server_said::kind::confirm, {}, state});
     },
+    [](confirm_atom) {},
     [](probe_atom, probe_outcome, uint64_t) {},
     [](tunnel_atom, connection_id) {},
     [](tick_atom) {},
