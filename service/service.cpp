@@ -378,7 +378,6 @@ void service::parts::stop() {
     closed.push_back(done->get_future());
     one->thread.post([part = one.get(), done] {
       part->events->stop();
-      part->socketio->stop([part, done] { part->http->stop([done] { done->set_value(); }); });
       part->socketio->stop([part, done] {
         part->attach->stop([part, done] { part->http->stop([done] { done->set_value(); }); });
       });
