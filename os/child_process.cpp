@@ -9,9 +9,15 @@
 #include <csignal>
 #include <string_view>
 
+#include "previewd/os/system_call.hpp"
+
 namespace previewd::os {
 
 namespace {
+
+const call_site look_at_program{"process.find", {ENOMEM, EACCES}};
+const call_site look_at_directory{"process.directory", {ENOMEM, EACCES}};
+const call_site spawn_process{"process.spawn", {EAGAIN, ENOMEM}};
 
 /// Where execvp(3) looks when there is no PATH.
 constexpr std::string_view default_path = "/usr/local/bin:/bin:/usr/bin";
@@ -80,17 +86,21 @@ std::string_view path_of(const std::vector<std::string>& environment) {
 
 error_code check_program(const std::string& path) {
   struct stat status {};
-  if (::stat(path.c_str(), &status) == -1) return last_error();
+  if (system_call(look_at_program, [&] { return ::stat(path.c_str(), &status); }) == -1)
+    return last_error();
   if (S_ISDIR(status.st_mode)) return system_error(EACCES);
-  if (::access(path.c_str(), X_OK) == -1) return last_error();
+  if (system_call(look_at_program, [&] { return ::access(path.c_str(), X_OK); }) == -1)
+    return last_error();
   return {};
 }
 
 error_code check_directory(const std::string& path) {
   struct stat status {};
-  if (::stat(path.c_str(), &status) == -1) return last_error();
+  if (system_call(look_at_directory, [&] { return ::stat(path.c_str(), &status); }) == -1)
+    return last_error();
   if (!S_ISDIR(status.st_mode)) return system_error(ENOTDIR);
-  if (::access(path.c_str(), X_OK) == -1) return last_error();
+  if (system_call(look_at_directory, [&] { return ::access(path.c_str(), X_OK); }) == -1)
+    return last_error();
   return {};
 }
 
@@ -131,7 +141,7 @@ result<std::string> find_program(const std::string& command, const std::string& 
     candidate += command;
     const error_code why = check_program(candidate);
     if (!why) return candidate;
-    if (why.value() == EACCES) failure = why;
+    if (why.value() != ENOENT && why.value() != ENOTDIR) failure = why;
     begin = end + 1;
   }
   return failure;
@@ -139,8 +149,10 @@ result<std::string> find_program(const std::string& command, const std::string& 
 
 start_result start_process(const process_spec& spec) {
   if (!spec.cwd.empty()) {
-    if (const error_code failure = check_directory(spec.cwd))
-      return start_failure{start_step::working_directory, failure};
+    if (const error_code failure = check_directory(spec.cwd)) {
+      return start_failure{
+        is_shortage(failure) ? start_step::process : start_step::working_directory, failure};
+    }
   }
   if (spec.argv.empty()) return start_failure{start_step::command, system_error(EINVAL)};
   std::string command = spec.argv[0];
@@ -148,7 +160,10 @@ start_result start_process(const process_spec& spec) {
   if (command.find('/') != std::string::npos && command[0] != '/' && !spec.cwd.empty())
     command.insert(0, spec.cwd + "/");
   const result<std::string> program = find_program(command, std::string{path_of(spec.environment)});
-  if (!program) return start_failure{start_step::command, program.error()};
+  if (!program) {
+    return start_failure{
+      is_shortage(program.error()) ? start_step::process : start_step::command, program.error()};
+  }
 
   spawn_actions actions;
   const char* const terminal = spec.terminal.empty() ? "/dev/null" : spec.terminal.c_str();
@@ -168,9 +183,15 @@ start_result start_process(const process_spec& spec) {
   std::vector<std::string> argv = spec.argv;
   if (!spec.argv0.empty()) argv[0] = spec.argv0;
   pid_t pid = 0;
-  const int failure = ::posix_spawn(&pid, program->c_str(), actions.get(), attributes.get(),
-    pointers_to(argv).data(), pointers_to(spec.environment).data());
-  if (failure == 0) return pid;
+  const std::vector<char*> arguments = pointers_to(argv);
+  const std::vector<char*> environment = pointers_to(spec.environment);
+  if (system_call(spawn_process, [&] {
+        errno = ::posix_spawn(&pid, program->c_str(), actions.get(), attributes.get(),
+          arguments.data(), environment.data());
+        return errno == 0 ? 0 : -1;
+      }) == 0)
+    return pid;
+  const int failure = errno;
   switch (failure) {
     case ENOENT:
     case EACCES:

@@ -7,10 +7,14 @@
 #include <vector>
 
 #include "previewd/os/signal_name.hpp"
+#include "previewd/os/system_call.hpp"
 
 namespace previewd::os {
 
 namespace {
+
+const call_site wait_for_child{"reaper.wait"};
+const call_site adopt_orphans{"reaper.adopt", {EINVAL}};
 
 exit_status status_of(int status) {
   exit_status result;
@@ -69,7 +73,8 @@ void child_reaper::reap_locked() {
   int status = 0;
   if (mode_ == reap_mode::all) {
     for (;;) {
-      const pid_t pid = retry_interrupted([&] { return ::waitpid(-1, &status, WNOHANG); });
+      const pid_t pid =
+        system_call(wait_for_child, [&] { return ::waitpid(-1, &status, WNOHANG); });
       if (pid <= 0) return;
       note_locked(pid, status_of(status));
     }
@@ -78,7 +83,8 @@ void child_reaper::reap_locked() {
   for (const auto& entry : claims_) {
     if (entry.second.status) continue;
     const pid_t pid = entry.first;
-    const pid_t waited = retry_interrupted([&] { return ::waitpid(pid, &status, WNOHANG); });
+    const pid_t waited =
+      system_call(wait_for_child, [&] { return ::waitpid(pid, &status, WNOHANG); });
     if (waited == pid) {
       ended.emplace_back(pid, status_of(status));
     } else if (waited == -1) {
@@ -102,7 +108,8 @@ void child_reaper::note_locked(pid_t pid, exit_status status) {
 }
 
 error_code become_subreaper() noexcept {
-  if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == -1) return last_error();
+  if (system_call(adopt_orphans, [] { return ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }) == -1)
+    return last_error();
   return {};
 }
 

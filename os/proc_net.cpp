@@ -9,11 +9,15 @@
 #include <cstring>
 #include <string>
 
+#include "previewd/os/system_call.hpp"
 #include "previewd/os/unique_fd.hpp"
 
 namespace previewd::os {
 
 namespace {
+
+const call_site open_table{"proc_net.open", {EMFILE, ENFILE, ENOMEM, EACCES}};
+const call_site read_table{"proc_net.read", {ENOMEM, short_transfer}};
 
 std::string_view next_word(std::string_view& rest) noexcept {
   rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
@@ -32,13 +36,13 @@ template <class Number> std::optional<Number> to_number(std::string_view text, i
 
 error_code
 append_table(const char* path, address_family family, std::vector<listening_socket>& sockets) {
-  const unique_fd file{retry_interrupted([&] { return ::open(path, O_RDONLY | O_CLOEXEC); })};
+  const unique_fd file{system_call(open_table, [&] { return ::open(path, O_RDONLY | O_CLOEXEC); })};
   if (!file) return last_error();
   std::string text;
   std::array<char, 16 * 1024> buffer;
   for (;;) {
-    const ssize_t n =
-      retry_interrupted([&] { return ::read(file.get(), buffer.data(), buffer.size()); });
+    const ssize_t n = system_call(read_table, buffer.size(),
+      [&](std::size_t size) { return ::read(file.get(), buffer.data(), size); });
     if (n < 0) return last_error();
     if (n == 0) return {};
     text.append(buffer.data(), static_cast<std::size_t>(n));

@@ -28,13 +28,16 @@ const std::vector<process_stat>& process_tree::members(const std::string& id) co
   return found == terminals_.end() ? nobody : found->second.members;
 }
 
-void process_tree::refresh(process_search where) {
-  for (auto& [id, entry] : terminals_) entry.members.clear();
+error_code process_tree::refresh(process_search where) {
   if (terminals_.empty()) {
     marks_.clear();
-    return;
+    return {};
   }
-  const snapshot all = look(where);
+  // Half a picture would show processes as gone that are only not seen.
+  const result<snapshot> seen = look(where);
+  if (!seen) return seen.error();
+  const snapshot& all = *seen;
+  for (auto& [id, entry] : terminals_) entry.members.clear();
   std::unordered_map<pid_t, const std::string*> known;
   for (const auto& [pid, process] : all) terminal_of(process, all, known);
 
@@ -53,19 +56,26 @@ void process_tree::refresh(process_search where) {
     std::sort(entry.members.begin(), entry.members.end(),
       [](const process_stat& a, const process_stat& b) { return a.pid < b.pid; });
   }
+  return {};
 }
 
-process_tree::snapshot process_tree::look(process_search where) const {
+result<process_tree::snapshot> process_tree::look(process_search where) const {
   snapshot all;
   std::vector<pid_t> pids;
   if (where == process_search::everything) {
-    append_processes(pids);
+    if (const error_code failure = append_processes(pids); is_shortage(failure)) return failure;
     for (const pid_t pid : pids) {
-      if (auto stat = read_stat(pid)) all.emplace(pid, std::move(*stat));
+      auto stat = read_stat(pid);
+      if (stat) {
+        all.emplace(pid, std::move(*stat));
+      } else if (is_shortage(stat.error())) {
+        return stat.error();
+      }
     }
     return all;
   }
-  append_children(::getpid(), pids);
+  if (const error_code failure = append_children(::getpid(), pids); is_shortage(failure))
+    return failure;
   for (const auto& [id, entry] : terminals_) pids.push_back(entry.leader.pid);
   for (const auto& [process, id] : belongs_) pids.push_back(process.pid);
   while (!pids.empty()) {
@@ -73,9 +83,12 @@ process_tree::snapshot process_tree::look(process_search where) const {
     pids.pop_back();
     if (all.count(pid) != 0) continue;
     auto stat = read_stat(pid);
-    if (!stat) continue;
+    if (!stat) {
+      if (is_shortage(stat.error())) return stat.error();
+      continue;
+    }
     all.emplace(pid, std::move(*stat));
-    append_children(pid, pids);
+    if (const error_code failure = append_children(pid, pids); is_shortage(failure)) return failure;
   }
   return all;
 }
@@ -117,7 +130,7 @@ process_tree::terminal_by_leader(const process_stat& process, const snapshot& al
       const auto first = all.find(leader.pid);
       if (first != all.end()) {
         if (first->second.start_time == leader.start_time) return &id;
-      } else if (!read_stat(leader.pid)) {
+      } else if (const auto now = read_stat(leader.pid); !now && is_gone(now.error())) {
         return &id;
       }
     }

@@ -34,9 +34,10 @@ public:
 
   bool follows(const std::string& id) const { return terminals_.count(id) != 0; }
 
-  /// Looks at the processes as they are now: some 15 us for each that is looked at.
-  void refresh() { refresh(usual_); }
-  void refresh(process_search where);
+  /// Looks at the processes as they are now: some 15 us for each that is looked at. Error: a
+  /// shortage (`is_shortage`); then everything stays as it was last seen.
+  error_code refresh() { return refresh(usual_); }
+  error_code refresh(process_search where);
 
   /// The live processes of a terminal at the last refresh, by pid. Zombies count as gone. Valid
   /// until the next call of a member that is not const.
@@ -49,7 +50,7 @@ private:
   };
   using snapshot = std::unordered_map<pid_t, process_stat>;
 
-  snapshot look(process_search where) const;
+  result<snapshot> look(process_search where) const;
   const std::string* terminal_of(const process_stat& process, const snapshot& all,
     std::unordered_map<pid_t, const std::string*>& known);
   const std::string* terminal_by_leader(const process_stat& process, const snapshot& all);

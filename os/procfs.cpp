@@ -10,11 +10,18 @@
 #include <cstring>
 #include <memory>
 
+#include "previewd/os/system_call.hpp"
 #include "previewd/os/unique_fd.hpp"
 
 namespace previewd::os {
 
 namespace {
+
+const call_site open_file{"proc.open", {EMFILE, ENFILE, ENOMEM}};
+const call_site read_from_file{"proc.read", {ENOMEM, short_transfer}};
+const call_site open_directory{"proc.list", {EMFILE, ENFILE, ENOMEM}};
+const call_site next_entry{"proc.entry", {ENOMEM}};
+const call_site read_link{"proc.link", {ENOMEM}};
 
 /// Room for "/proc/PID/task/TID/children" and the like.
 class proc_path {
@@ -48,32 +55,40 @@ template <class Number> std::optional<Number> to_number(std::string_view text) n
 }
 
 /// Appends a file of /proc, which has no size before it is read, up to `limit` bytes.
-bool append_file(const char* path, std::string& text, std::size_t limit) {
-  const unique_fd file{retry_interrupted([&] { return ::open(path, O_RDONLY | O_CLOEXEC); })};
-  if (!file) return false;
+error_code append_file(const char* path, std::string& text, std::size_t limit) {
+  const unique_fd file{system_call(open_file, [&] { return ::open(path, O_RDONLY | O_CLOEXEC); })};
+  if (!file) return last_error();
   const std::size_t before = text.size();
   std::array<char, 4096> buffer;
   while (text.size() - before < limit) {
     const std::size_t room = std::min(buffer.size(), limit - (text.size() - before));
-    const ssize_t n = retry_interrupted([&] { return ::read(file.get(), buffer.data(), room); });
-    if (n < 0) return false;
+    const ssize_t n = system_call(read_from_file, room,
+      [&](std::size_t size) { return ::read(file.get(), buffer.data(), size); });
+    if (n < 0) return last_error();
     if (n == 0) break;
     text.append(buffer.data(), static_cast<std::size_t>(n));
   }
-  return true;
+  return {};
 }
 
 template <class Visit> error_code for_each_number(const char* path, Visit visit) {
   struct closer {
     void operator()(DIR* directory) const noexcept { ::closedir(directory); }
   };
-  const std::unique_ptr<DIR, closer> directory{::opendir(path)};
+  const std::unique_ptr<DIR, closer> directory{
+    system_call(open_directory, [&] { return ::opendir(path); })};
   if (!directory) return last_error();
-  while (const dirent* entry = ::readdir(directory.get())) {
-    if (const auto number = to_number<pid_t>(entry->d_name))
-      visit(*number, ::dirfd(directory.get()), entry->d_name);
+  for (;;) {
+    const dirent* const entry = system_call(next_entry, [&] {
+      errno = 0;  // which tells the end from an error (readdir(3))
+      return ::readdir(directory.get());
+    });
+    if (entry == nullptr) return errno == 0 ? error_code{} : last_error();
+    const auto number = to_number<pid_t>(entry->d_name);
+    if (!number) continue;
+    const error_code failure = visit(*number, ::dirfd(directory.get()), entry->d_name);
+    if (is_shortage(failure)) return failure;
   }
-  return {};
 }
 
 /// Takes the next field, which a space ends.
@@ -130,15 +145,23 @@ std::optional<process_stat> parse_stat(std::string_view line) {
   return result;
 }
 
-std::optional<process_stat> read_stat(pid_t pid) {
+result<process_stat> read_stat(pid_t pid) {
   std::string line;
-  if (!append_file(proc_path{pid}.add("/stat").c_str(), line, 4096)) return std::nullopt;
-  return parse_stat(line);
+  if (const error_code failure = append_file(proc_path{pid}.add("/stat").c_str(), line, 4096))
+    return failure.value() == ENOENT ? system_error(ESRCH) : failure;
+  auto stat = parse_stat(line);
+  if (!stat) return system_error(EBADMSG);
+  return std::move(*stat);
+}
+
+bool is_gone(const error_code& code) noexcept {
+  return code == system_error(ESRCH);
 }
 
 bool is_alive(const process_id& process) {
   const auto now = read_stat(process.pid);
-  return now && now->start_time == process.start_time && now->is_alive();
+  if (!now) return !is_gone(now.error());
+  return now->start_time == process.start_time && now->is_alive();
 }
 
 std::string read_command(pid_t pid, std::size_t limit) {
@@ -153,7 +176,7 @@ std::string read_command(pid_t pid, std::size_t limit) {
 
 environment_variable read_environment(pid_t pid, std::string_view name) {
   std::string text;
-  if (!append_file(proc_path{pid}.add("/environ").c_str(), text, environment_limit) || text.empty())
+  if (append_file(proc_path{pid}.add("/environ").c_str(), text, environment_limit) || text.empty())
     return {};
   std::string_view rest = text;
   while (!rest.empty()) {
@@ -166,35 +189,42 @@ environment_variable read_environment(pid_t pid, std::string_view name) {
   return {std::nullopt, true};
 }
 
-void append_children(pid_t pid, std::vector<pid_t>& children) {
+error_code append_children(pid_t pid, std::vector<pid_t>& children) {
   std::string text;
-  for_each_number(proc_path{pid}.add("/task").c_str(), [&](pid_t thread, int, const char*) {
+  return for_each_number(proc_path{pid}.add("/task").c_str(), [&](pid_t thread, int, const char*) {
     text.clear();
     constexpr std::size_t limit = 1024 * 1024;
-    append_file(proc_path{pid}.add("/task/").add(thread).add("/children").c_str(), text, limit);
+    const error_code failure =
+      append_file(proc_path{pid}.add("/task/").add(thread).add("/children").c_str(), text, limit);
     std::string_view rest = text;
     while (!rest.empty()) {
       if (const auto child = to_number<pid_t>(next_field(rest))) children.push_back(*child);
     }
+    return failure;
   });
 }
 
 error_code append_socket_inodes(pid_t pid, std::vector<uint64_t>& inodes) {
   return for_each_number(
-    proc_path{pid}.add("/fd").c_str(), [&](pid_t, int directory, const char* name) {
+    proc_path{pid}.add("/fd").c_str(), [&](pid_t, int directory, const char* name) -> error_code {
       constexpr std::string_view prefix = "socket:[";
       char target[64];
-      const ssize_t n = ::readlinkat(directory, name, target, sizeof target);
-      if (n <= 0) return;
+      const ssize_t n = system_call(
+        read_link, [&] { return ::readlinkat(directory, name, target, sizeof target); });
+      if (n < 0) return last_error();
       const std::string_view link{target, static_cast<std::size_t>(n)};
-      if (!link.starts_with(prefix) || link.back() != ']') return;
+      if (!link.starts_with(prefix) || link.back() != ']') return {};
       const std::string_view digits = link.substr(prefix.size(), link.size() - prefix.size() - 1);
       if (const auto inode = to_number<uint64_t>(digits)) inodes.push_back(*inode);
+      return {};
     });
 }
 
-void append_processes(std::vector<pid_t>& pids) {
-  for_each_number("/proc", [&](pid_t pid, int, const char*) { pids.push_back(pid); });
+error_code append_processes(std::vector<pid_t>& pids) {
+  return for_each_number("/proc", [&](pid_t pid, int, const char*) -> error_code {
+    pids.push_back(pid);
+    return {};
+  });
 }
 
 }  // namespace previewd::os

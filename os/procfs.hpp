@@ -53,10 +53,13 @@ struct process_stat {
 /// Parses the one line of /proc/PID/stat. The name in it may hold spaces and parentheses.
 std::optional<process_stat> parse_stat(std::string_view line);
 
-/// Nothing when there is no such process.
-std::optional<process_stat> read_stat(pid_t pid);
+/// Errors: `no_such_process`; a shortage (`is_shortage`), which tells nothing about the process.
+result<process_stat> read_stat(pid_t pid);
 
-/// Whether this very process still runs; a zombie does not.
+/// Whether an error means that there is no such process, rather than that it cannot be told.
+bool is_gone(const error_code& code) noexcept;
+
+/// Whether this very process still runs; a zombie does not. What cannot be told counts as running.
 bool is_alive(const process_id& process);
 
 /// The arguments, separated by spaces, for display: at most `limit` bytes. The name in brackets
@@ -75,13 +78,15 @@ struct environment_variable {
 environment_variable read_environment(pid_t pid, std::string_view name);
 
 /// Appends the pids of the children of all its threads (/proc/PID/task/*/children). Children may be
-/// missed when others end at the same time: look twice.
-void append_children(pid_t pid, std::vector<pid_t>& children);
+/// missed when others end at the same time: look twice. After a shortage (`is_shortage`) some are
+/// missing.
+error_code append_children(pid_t pid, std::vector<pid_t>& children);
 
-/// Appends the inodes of all sockets among its descriptors. Error: `permission_denied`.
+/// Appends the inodes of all sockets among its descriptors. Errors: `permission_denied`; a
+/// shortage, after which some are missing.
 error_code append_socket_inodes(pid_t pid, std::vector<uint64_t>& inodes);
 
-/// Appends the pids of all processes, in no order.
-void append_processes(std::vector<pid_t>& pids);
+/// Appends the pids of all processes, in no order. After a shortage some are missing.
+error_code append_processes(std::vector<pid_t>& pids);
 
 }  // namespace previewd::os

@@ -30,6 +30,9 @@ public:
   /// Where the slave is opened, for example "/dev/pts/3".
   const std::string& slave_path() const noexcept { return slave_path_; }
 
+  /// Opens the slave, as nobody's controlling terminal. Errors as for `open`.
+  result<unique_fd> open_slave() const;
+
   /// Sets the size; the foreground job gets SIGWINCH when it changes (TIOCSWINSZ, tty_ioctl(4)).
   error_code resize(window_size size) const noexcept;
 

@@ -21,11 +21,18 @@ inline error_code last_error() noexcept {
   return system_error(errno);
 }
 
-/// Repeats a system call while a signal interrupts it.
-template <class Call> auto retry_interrupted(Call call) noexcept {
-  for (;;) {
-    const auto value = call();
-    if (value != -1 || errno != EINTR) return value;
+/// Whether a call failed for want of descriptors, memory or the like: it says nothing about what
+/// was asked for, and the same call may succeed later.
+inline bool is_shortage(const error_code& code) noexcept {
+  switch (code.value()) {
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+    case EAGAIN:
+      return code.category() == boost::system::system_category();
+    default:
+      return false;
   }
 }
 

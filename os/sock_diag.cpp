@@ -18,18 +18,42 @@
 #include <optional>
 #include <utility>
 
+#include "previewd/os/system_call.hpp"
+
 namespace previewd::os {
 
 namespace {
+
+const call_site open_socket{
+  "netlink.open", {EMFILE, ENFILE, ENOMEM, ENOBUFS, EPROTONOSUPPORT, EAFNOSUPPORT}};
+const call_site set_patience{"netlink.timeout", {ENOMEM}};
+const call_site ask{"netlink.ask", {ENOBUFS, ENOMEM, EAGAIN, ECONNREFUSED}};
+const call_site take_answer{"netlink.answer", {ENOBUFS, ENOMEM, EAGAIN, short_transfer}};
+const call_site bind_socket{"netlink.bind", {ENOMEM}};
+const call_site join_group{"netlink.join", {ENOMEM, EPERM}};
+const call_site take_event{"netlink.event", {ENOBUFS, EAGAIN, ENOMEM}};
 
 /// The kernel fills messages up to the size it was last asked for; 32 KiB is what it takes at most.
 constexpr std::size_t dump_buffer_bytes = 64 * 1024;
 constexpr int dump_attempts = 4;
 
 result<unique_fd> open_netlink(int flags) {
-  unique_fd socket{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_SOCK_DIAG)};
+  unique_fd socket{system_call(open_socket,
+    [&] { return ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_SOCK_DIAG); })};
   if (!socket) return last_error();
   return socket;
+}
+
+result<unique_fd> open_socket_with_patience() {
+  auto socket = open_netlink(0);
+  if (!socket) return socket.error();
+  // The kernel has the answer ready before sendto returns; this only bounds what a fault can hold.
+  const timeval patience{.tv_sec = 2, .tv_usec = 0};
+  if (system_call(set_patience, [&] {
+        return ::setsockopt(socket->get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+      }) == -1)
+    return last_error();
+  return std::move(*socket);
 }
 
 /// Takes a structure out of a message. Messages are aligned to 4 bytes only.
@@ -70,12 +94,8 @@ bool has_v6only(const char* attributes, std::size_t size) noexcept {
 }  // namespace
 
 result<sock_diag> sock_diag::open() {
-  auto socket = open_netlink(0);
+  auto socket = open_socket_with_patience();
   if (!socket) return socket.error();
-  // The kernel has the answer ready before sendto returns; this only bounds what a fault can hold.
-  const timeval patience{.tv_sec = 2, .tv_usec = 0};
-  if (::setsockopt(socket->get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == -1)
-    return last_error();
   sock_diag diag{std::move(*socket)};
   std::vector<listening_socket> unused;
   if (const error_code failure = diag.append_listeners(unused)) return failure;
@@ -95,8 +115,13 @@ error_code sock_diag::append_listeners(std::vector<listening_socket>& sockets) {
     if (!failure) failure = dump(address_family::v6, sockets);
     if (!failure) break;
     rewind();
-    // The table changed under the dump, or the answer did not fit.
-    if (failure.value() != EAGAIN && failure.value() != EMSGSIZE) break;
+    if (failure.value() == EAGAIN) continue;  // the table changed under the dump
+    // What is left of a dump that failed would be in the way of the next (EBUSY), so that one
+    // begins on a socket of its own.
+    auto fresh = open_socket_with_patience();
+    if (!fresh) break;
+    socket_ = std::move(*fresh);
+    if (failure.value() == ETIMEDOUT) break;  // it has taken long enough
   }
   std::sort(sockets.begin() + static_cast<std::ptrdiff_t>(before), sockets.end());
   return failure;
@@ -119,7 +144,7 @@ error_code sock_diag::dump(address_family family, std::vector<listening_socket>&
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
   const auto* const address = reinterpret_cast<const sockaddr*>(&kernel);
-  if (retry_interrupted([&] {
+  if (system_call(ask, [&] {
         return ::sendto(socket_.get(), &request, sizeof request, 0, address, sizeof kernel);
       }) == -1)
     return last_error();
@@ -131,12 +156,15 @@ error_code sock_diag::dump(address_family family, std::vector<listening_socket>&
     msghdr message{};
     message.msg_iov = &piece;
     message.msg_iovlen = 1;
-    const ssize_t n = retry_interrupted([&] { return ::recvmsg(socket_.get(), &message, 0); });
+    const ssize_t n = system_call(take_answer, buffer_.size(), [&](std::size_t size) {
+      piece.iov_len = size;
+      return ::recvmsg(socket_.get(), &message, 0);
+    });
     if (n == -1) return errno == EAGAIN ? system_error(ETIMEDOUT) : last_error();
     if ((message.msg_flags & MSG_TRUNC) != 0) {
-      // The rest of this dump is read and dropped; the next attempt has room.
+      // The next attempt has room.
       buffer_.resize(buffer_.size() * 2);
-      failure = system_error(EMSGSIZE);
+      return system_error(EMSGSIZE);
     }
     for_each_message(buffer_.data(), static_cast<std::size_t>(n),
       [&](const nlmsghdr& header, const char* payload, std::size_t size) {
@@ -193,11 +221,15 @@ result<destroy_events> destroy_events::open() {
   // Only a bound socket is among those that multicasts go to (netlink(7)).
   sockaddr_nl self{};
   self.nl_family = AF_NETLINK;
-  if (::bind(socket->get(), reinterpret_cast<const sockaddr*>(&self), sizeof self) == -1)
+  if (system_call(bind_socket, [&] {
+        return ::bind(socket->get(), reinterpret_cast<const sockaddr*>(&self), sizeof self);
+      }) == -1)
     return last_error();
   for (const int group : {SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY}) {
-    if (::setsockopt(socket->get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) ==
-        -1)
+    if (system_call(join_group, [&] {
+          return ::setsockopt(
+            socket->get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group);
+        }) == -1)
       return last_error();
   }
   return destroy_events{std::move(*socket)};
@@ -207,7 +239,7 @@ result<destroy_events::outcome> destroy_events::take(std::vector<destroyed_socke
   outcome how = outcome::drained;
   alignas(nlmsghdr) std::array<char, 8192> buffer;
   for (;;) {
-    const ssize_t n = retry_interrupted(
+    const ssize_t n = system_call(take_event,
       [&] { return ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT); });
     if (n == -1) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) return how;

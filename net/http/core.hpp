@@ -51,6 +51,7 @@ struct server_core {
   std::size_t connections = 0;
   http_counters counters;
   bool stopping = false;
+  bool short_said = false;    // once, until a server has been connected to
   std::vector<char> scratch;  // for whoever reads right now and keeps nothing
 
   // Last, since what it owns uses the rest.
@@ -63,6 +64,9 @@ struct server_core {
   /// A connection to a server was refused, or ended before the first byte: nothing is sent to it
   /// for a while, and its actor is told, once for each observer.
   void refused(upstream_server& server, observer who);
+
+  /// A connection could not be tried for want of something of ours (`is_our_shortage`).
+  void short_of(const error_code& error);
 
   /// A new connection to `server`, not yet connected.
   upstream_link& new_link(const std::shared_ptr<upstream_server>& server);

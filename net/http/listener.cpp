@@ -13,9 +13,19 @@
 #include <system_error>
 #include <utility>
 
+#include "previewd/os/system_call.hpp"
+
 namespace previewd::net::http {
 
 namespace {
+
+const os::call_site open_socket{"listen.socket", {EMFILE, ENFILE, ENOMEM, ENOBUFS}};
+const os::call_site set_option{"listen.option", {ENOMEM}};
+const os::call_site bind_socket{"listen.bind", {EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOMEM}};
+const os::call_site begin_to_listen{"listen.listen", {EADDRINUSE, ENOMEM}};
+const os::call_site ask_port{"listen.port", {ENOBUFS}};
+const os::call_site try_other{"listen.connect", {EAGAIN, EMFILE}};
+const os::call_site change_mode{"listen.chmod", {EPERM}};
 
 constexpr int backlog = 1024;
 
@@ -55,18 +65,29 @@ any_address tcp_address(const boost::asio::ip::address& address, uint16_t port) 
   return result;
 }
 
+int bind_to(int fd, any_address& address) {
+  return os::system_call(bind_socket, [&] { return ::bind(fd, address.get(), address.length); });
+}
+
+int listen_at(int fd) {
+  return os::system_call(begin_to_listen, [&] { return ::listen(fd, backlog); });
+}
+
 // A listening TCP socket; below zero: the negated errno.
 int open_tcp(any_address& address, sharing how) {
-  const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const int fd = os::system_call(open_socket, [&] {
+    return ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  });
   if (fd < 0) return -errno;
-  const int on = 1;
-  bool failed = ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0;
-  if (address.storage.ss_family == AF_INET6)
-    failed = failed || ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) != 0;
-  if (how == sharing::with_threads)
-    failed = failed || ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0;
-  failed = failed || ::bind(fd, address.get(), address.length) != 0;
-  failed = failed || ::listen(fd, backlog) != 0;
+  const auto turn_on = [fd](int level, int option) {
+    const int on = 1;
+    return os::system_call(
+             set_option, [&] { return ::setsockopt(fd, level, option, &on, sizeof on); }) == 0;
+  };
+  bool failed = !turn_on(SOL_SOCKET, SO_REUSEADDR);
+  if (address.storage.ss_family == AF_INET6) failed = failed || !turn_on(IPPROTO_IPV6, IPV6_V6ONLY);
+  if (how == sharing::with_threads) failed = failed || !turn_on(SOL_SOCKET, SO_REUSEPORT);
+  failed = failed || bind_to(fd, address) != 0 || listen_at(fd) != 0;
   if (!failed) return fd;
   const int error = errno;
   ::close(fd);
@@ -76,7 +97,8 @@ int open_tcp(any_address& address, sharing how) {
 uint16_t port_of(int fd) {
   any_address bound;
   bound.length = sizeof bound.storage;
-  if (::getsockname(fd, bound.get(), &bound.length) != 0) return 0;
+  if (os::system_call(ask_port, [&] { return ::getsockname(fd, bound.get(), &bound.length); }) != 0)
+    return 0;
   if (bound.storage.ss_family == AF_INET) {
     sockaddr_in in{};
     std::memcpy(&in, &bound.storage, sizeof in);
@@ -101,6 +123,11 @@ std::string open_tcp_listener(opened_listener& listener, std::size_t threads) {
   const int probe = open_tcp(first, sharing::alone);
   if (probe < 0) return "cannot listen on " + shown + ": " + why(-probe);
   at.port = port_of(probe);
+  if (at.port == 0) {
+    const int error = errno;
+    ::close(probe);
+    return "cannot listen on " + shown + ": " + why(error);
+  }
   const auto family = parsed.is_v4() ? listening_socket::family::v4 : listening_socket::family::v6;
   if (threads == 1) {
     listener.sockets.emplace_back(probe, family);
@@ -128,24 +155,31 @@ std::string open_unix_listener(opened_listener& listener) {
   std::memcpy(&address.storage, &un, sizeof un);
   address.length = sizeof un;
 
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const auto new_socket = [] {
+    return os::system_call(
+      open_socket, [] { return ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); });
+  };
+  const int fd = new_socket();
   if (fd < 0) return "cannot listen on unix:" + path + ": " + why(errno);
   listening_socket guard{fd, listening_socket::family::unix_path};
-  int failed = ::bind(fd, address.get(), address.length) == 0 ? 0 : errno;
+  int failed = bind_to(fd, address) == 0 ? 0 : errno;
   if (failed == EADDRINUSE) {
     // Left behind by a service that has ended, or somebody's?
     struct stat what {};
-    const int other = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    const bool answers =
-      other < 0 || ::connect(other, address.get(), address.length) == 0 || errno != ECONNREFUSED;
+    const int other = new_socket();
+    const bool answers = other < 0 || os::system_call(try_other, [&] {
+      return ::connect(other, address.get(), address.length);
+    }) == 0 || errno != ECONNREFUSED;
     if (other >= 0) ::close(other);
     const bool is_socket = ::lstat(path.c_str(), &what) == 0 && S_ISSOCK(what.st_mode);
     if (!answers && is_socket && ::unlink(path.c_str()) == 0)
-      failed = ::bind(fd, address.get(), address.length) == 0 ? 0 : errno;
+      failed = bind_to(fd, address) == 0 ? 0 : errno;
   }
   // Only the service's own user may connect.
-  if (failed == 0 && ::chmod(path.c_str(), S_IRUSR | S_IWUSR) != 0) failed = errno;
-  if (failed == 0 && ::listen(fd, backlog) != 0) failed = errno;
+  if (failed == 0 &&
+      os::system_call(change_mode, [&] { return ::chmod(path.c_str(), S_IRUSR | S_IWUSR); }) != 0)
+    failed = errno;
+  if (failed == 0 && listen_at(fd) != 0) failed = errno;
   if (failed != 0) return "cannot listen on unix:" + path + ": " + why(failed);
   listener.sockets.push_back(std::move(guard));
   return {};

@@ -13,6 +13,7 @@ namespace previewd::net::http {
 namespace {
 
 constexpr std::chrono::milliseconds silence{500};
+constexpr std::chrono::milliseconds shortage_pause{100};
 constexpr std::size_t most_body = 64 * 1024;
 constexpr std::size_t most_head = 64 * 1024;
 
@@ -128,6 +129,13 @@ void look::say(const identity& what) {
 }
 
 void look::deadline_passed() {
+  if (postponed_ && steady_clock::now() < end_) {
+    const std::string path = std::move(*postponed_);
+    postponed_.reset();
+    set_deadline(std::min(steady_clock::now() + silence, end_));
+    ask(step_, path);
+    return;
+  }
   if (head_read_) {
     // It answers, and does not come to an end: an event stream, or a body without a length.
     answered(evidence_in(head_, content_));
@@ -164,6 +172,11 @@ void look::ask(step what, std::string path) {
 
   const auto address = address_of(target_);
   error = open_socket(socket_, address);
+  if (is_our_shortage(error)) {
+    postponed_ = std::move(path);
+    set_deadline(std::min(steady_clock::now() + shortage_pause, end_));
+    return;
+  }
   if (error) {
     failed(identity::verdict::refused);
     return;
@@ -321,7 +334,9 @@ void connect_probe::start() {
     if (!error) {
       finish(probe_outcome::alive);
     } else {
-      finish(error == asio::error::timed_out ? probe_outcome::timed_out : probe_outcome::refused);
+      // Our own lack of ports is nothing that the server can be blamed for.
+      const bool unknown = error == asio::error::timed_out || is_our_shortage(error);
+      finish(unknown ? probe_outcome::timed_out : probe_outcome::refused);
     }
   }));
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -67,6 +68,7 @@ private:
   std::string content_;
   identity result_;
   bool silence_said_ = false;
+  std::optional<std::string> postponed_;  // the path to ask for when there is a socket to be had
 };
 
 /// One TCP connect, as a health check. Owned by its thread's table; closes by itself.

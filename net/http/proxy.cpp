@@ -27,6 +27,8 @@ constexpr std::string_view starting =
   "The dev server is starting or restarting; try again in a moment.";
 constexpr std::string_view stopped =
   "The dev server is stopped (Ctrl+Z); type fg in its terminal to let it run again.";
+constexpr std::string_view short_of_something =
+  "The service has no descriptors or no memory left for another connection; try again in a moment.";
 constexpr std::string_view no_tls =
   "The dev server speaks HTTPS, which cannot be proxied yet; start it without.";
 constexpr std::string_view not_http = "The dev server's answer is not HTTP.";
@@ -202,7 +204,13 @@ void proxied_request::abandon() {
 
 void proxied_request::link_connected(const error_code& error) {
   if (!error) {
+    core_.short_said = false;
     send_request();
+    return;
+  }
+  if (is_our_shortage(error)) {
+    core_.short_of(error);
+    unavailable(short_of_something);
     return;
   }
   if (error == asio::error::timed_out || error == asio::error::host_unreachable ||

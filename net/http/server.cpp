@@ -20,11 +20,16 @@
 #include "previewd/net/http/core.hpp"
 #include "previewd/net/http/look.hpp"
 #include "previewd/net/http/tunnel.hpp"
+#include "previewd/os/system_call.hpp"
 #include "previewd/support/log.hpp"
 
 namespace previewd::net::http {
 
 namespace {
+
+const os::call_site accept_client{
+  "http.accept", {EMFILE, ENFILE, ENOMEM, ENOBUFS, EAGAIN, ECONNABORTED, EPROTO, EPERM}};
+const os::call_site watch_client{"http.watch", {ENOMEM, ENOSPC}};
 
 constexpr std::size_t scratch_bytes = 64 * 1024;
 constexpr std::chrono::milliseconds accept_pause{250};
@@ -133,21 +138,28 @@ private:
       sockaddr_storage peer{};
       socklen_t length = sizeof peer;
       // accept4, since Asio's own way lets the processes of a terminal inherit the connection.
-      const int descriptor = ::accept4(acceptor_.native_handle(),
-        reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int descriptor = os::system_call(accept_client, [&] {
+        return ::accept4(acceptor_.native_handle(), reinterpret_cast<sockaddr*>(&peer), &length,
+          SOCK_NONBLOCK | SOCK_CLOEXEC);
+      });
       if (descriptor < 0) {
         const int error = errno;
-        if (error == EINTR || error == ECONNABORTED || error == EPROTO) continue;
+        if (error == ECONNABORTED || error == EPROTO) continue;
         if (error == EAGAIN || error == EWOULDBLOCK) break;
         pause(error);
         return;
       }
       error_code error;
       client_socket socket{context()};
-      socket.assign(stream_protocol{family_, 0}, descriptor, error);
-      if (error) {
+      if (os::system_call(watch_client, [&] {
+            socket.assign(stream_protocol{family_, 0}, descriptor, error);
+            errno = error.value();
+            return error ? -1 : 0;
+          }) != 0) {
+        const int failure = errno;
         ::close(descriptor);
-        continue;
+        pause(failure);
+        return;
       }
       if (family_ != AF_UNIX) socket.set_option(asio::ip::tcp::no_delay{true}, error);
       failing_ = false;
@@ -217,6 +229,12 @@ void server_core::refused(upstream_server& server, observer who) {
   if ((server.told & bit) != 0) return;
   server.told = static_cast<uint8_t>(server.told | bit);
   if (server.what.server) caf::anon_send(server.what.server, refused_atom_v, who);
+}
+
+void server_core::short_of(const error_code& error) {
+  if (std::exchange(short_said, true)) return;
+  log::warn("upstream_failed", "Dev servers cannot be connected to for the moment.",
+    {{"error", error.message()}});
 }
 
 upstream_link& server_core::new_link(const std::shared_ptr<upstream_server>& server) {

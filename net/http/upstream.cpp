@@ -9,11 +9,17 @@
 #include <cerrno>
 #include <utility>
 
+#include "previewd/os/result.hpp"
+#include "previewd/os/system_call.hpp"
+
 namespace previewd::net::http {
 
 using asio::ip::tcp;
 
 namespace {
+
+const os::call_site new_socket{"upstream.socket", {EMFILE, ENFILE, ENOMEM, ENOBUFS}};
+const os::call_site watch_socket{"upstream.watch", {ENOMEM, ENOSPC}};
 
 constexpr std::size_t smallest_read = 8 * 1024;
 
@@ -30,13 +36,25 @@ tcp::endpoint address_of(const endpoint& target) {
 error_code open_socket(tcp::socket& socket, const tcp::endpoint& address) {
   // By hand, since Asio's own way lets the processes of a terminal inherit it.
   const bool v6 = address.address().is_v6();
-  const int descriptor =
-    ::socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) return {errno, boost::system::system_category()};
+  const int descriptor = os::system_call(new_socket, [&] {
+    return ::socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  });
+  if (descriptor < 0) return os::last_error();
   error_code error;
-  socket.assign(v6 ? tcp::v6() : tcp::v4(), descriptor, error);
-  if (error) ::close(descriptor);
+  if (os::system_call(watch_socket, [&] {
+        socket.assign(v6 ? tcp::v6() : tcp::v4(), descriptor, error);
+        errno = error.value();
+        return error ? -1 : 0;
+      }) == 0)
+    return {};
+  error = os::last_error();
+  ::close(descriptor);
   return error;
+}
+
+bool is_our_shortage(const error_code& error) noexcept {
+  return os::is_shortage(error) || error == os::system_error(EADDRNOTAVAIL) ||
+         error == os::system_error(ENOSPC);
 }
 
 upstream_server::upstream_server(route r)

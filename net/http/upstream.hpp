@@ -23,6 +23,10 @@ asio::ip::tcp::endpoint address_of(const endpoint& target);
 /// Opens a socket for it that no child process inherits.
 error_code open_socket(asio::ip::tcp::socket& socket, const asio::ip::tcp::endpoint& address);
 
+/// Whether a connection failed for want of descriptors, memory or ports of our own, which tells
+/// nothing about the server.
+bool is_our_shortage(const error_code& error) noexcept;
+
 /// What one I/O thread knows, and has open, of one generation of a server. That thread only.
 struct upstream_server {
   explicit upstream_server(route what);

@@ -23,6 +23,7 @@
 #include "previewd/os/pidfd.hpp"
 #include "previewd/os/process_tree.hpp"
 #include "previewd/os/sock_diag.hpp"
+#include "previewd/os/system_call.hpp"
 #include "previewd/support/log.hpp"
 
 namespace previewd::net::kernel {
@@ -31,6 +32,24 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 using boost::system::error_code;
+
+const os::call_site copy_events{"kernel.copy_events", {EMFILE}};
+const os::call_site watch_events{"kernel.watch_events", {ENOMEM, ENOSPC}};
+const os::call_site watch_process{"kernel.watch_process", {ENOMEM, ENOSPC}};
+const os::call_site kill_process{"kernel.kill", {EPERM}};
+
+/// Gives a descriptor to Asio, which tells the kernel's event queue of it (epoll_ctl(2)).
+error_code
+watch_descriptor(asio::posix::stream_descriptor& by, int descriptor, const os::call_site& site) {
+  error_code failure;
+  if (os::system_call(site, [&] {
+        by.assign(descriptor, failure);
+        errno = failure.value();
+        return failure ? -1 : 0;
+      }) == -1)
+    return os::last_error();
+  return {};
+}
 
 /// The watch's thread has no connections, so its number is none of an I/O thread's.
 constexpr uint32_t no_index = std::numeric_limits<uint32_t>::max();
@@ -55,18 +74,19 @@ public:
   /// the process has ended already.
   watch_number add(const os::process_id& process, std::function<void()> ended) {
     auto fd = os::pidfd::open(process.pid);
+    error_code failure = fd ? error_code{} : fd.error();
     if (!fd && fd.error().value() == ESRCH) return 0;
     if (!os::is_alive(process)) return 0;
     const watch_number number = next_++;
     entry& added =
       entries_.emplace(number, entry{process, std::move(ended), std::nullopt}).first->second;
     if (fd) {
-      error_code failure;
       os::unique_fd owned = fd->release();
       added.descriptor.emplace(context_);
-      added.descriptor->assign(owned.get(), failure);
+      failure = watch_descriptor(*added.descriptor, owned.get(), watch_process);
       if (!failure) {
         (void)owned.release();
+        failing_ = false;
         added.descriptor->async_wait(
           asio::posix::stream_descriptor::wait_read, [this, number](error_code aborted) {
             if (!aborted) fire(number);
@@ -75,8 +95,10 @@ public:
       }
       added.descriptor.reset();
     }
-    log::warn("pidfd_failed", "A process is polled, since there is no descriptor for it.",
-      {{"pid", process.pid}});
+    if (!std::exchange(failing_, true)) {
+      log::warn("pidfd_failed", "Processes are polled, since there are no descriptors for them.",
+        {{"reason", failure.message()}});
+    }
     ++polled_;
     return number;
   }
@@ -99,6 +121,8 @@ public:
   }
 
   std::size_t size() const noexcept { return entries_.size(); }
+  /// Whether there are any without a descriptor.
+  bool has_polled() const noexcept { return polled_ != 0; }
 
   void clear() {
     entries_.clear();
@@ -123,6 +147,7 @@ private:
   asio::io_context& context_;
   watch_number next_ = 1;
   std::size_t polled_ = 0;
+  bool failing_ = false;  // said once, until there is a descriptor again
   std::unordered_map<watch_number, entry> entries_;
 };
 
@@ -190,6 +215,7 @@ private:
     watch_number leader_watch = 0;
     std::optional<os::exit_status> exit;
     exit_told told = exit_told::no;
+    bool unknown = false;  // which process leads it cannot be told for the moment
     clock::time_point fast_until;
     std::vector<listener_fact> told_listeners;
     std::vector<listener_fact> listeners;  // as being built
@@ -204,7 +230,9 @@ private:
     server_ref ref;
     std::vector<listener_id> listeners;
     std::vector<watched_owner> owners;
+    int32_t job_leader = 0;
     watch_number leader_watch = 0;
+    bool leader_unknown = false;  // whether it lives cannot be told for the moment
     preview_server_actor actor;
     bool told_gone = false;
   };
@@ -228,6 +256,7 @@ private:
     std::vector<terminal_actor> waiting;
     step at = step::hangup;
     clock::time_point next_step;
+    bool hung_up = false;
     uint32_t rounds = 0;
     std::vector<os::process_id> terminated;
   };
@@ -239,6 +268,7 @@ private:
 
   void begin();
   void await_child_signal();
+  void open_events();
   void await_destroyed();
   void take_destroyed();
 
@@ -255,11 +285,14 @@ private:
   std::vector<os::process_id> owners_of(const watched_server& server) const;
   void drop_watches(const watched_server& server);
 
+  void identify(const std::string& id, tracked_terminal& terminal);
   void terminal_ended(const std::string& id);
   void collect(tracked_terminal& terminal);
+  void follow_leader(watched_server& server);
   void leader_ended(uint64_t generation, pid_t leader);
 
   void schedule();
+  bool has_to_retry() const;
   void tick();
   bool in_fast_phase(const tracked_terminal& terminal) const {
     return terminal.fast_until > clock::now();
@@ -269,8 +302,8 @@ private:
   void tick_ladders();
   bool climb(const std::string& id, ladder& steps);
   void finish_ladder(const std::string& id);
-  void hang_up(const std::string& id, const ladder& steps);
-  static void signal(const os::process_stat& process, std::initializer_list<int> numbers);
+  void hang_up(const std::string& id, ladder& steps);
+  static bool signal(const os::process_stat& process, std::initializer_list<int> numbers);
 
   os::child_reaper& reaper_;
   const kernel_watch_settings settings_;
@@ -280,6 +313,7 @@ private:
 
   listener_reader reader_;
   std::optional<os::destroy_events> events_;
+  bool events_missing_ = false;  // for want of something: tried again
   asio::posix::stream_descriptor event_descriptor_{thread_.context()};
   std::vector<os::destroyed_socket> destroyed_;
   asio::signal_set signals_{thread_.context()};
@@ -300,6 +334,9 @@ private:
   clock::time_point noticed_{};  // when the kernel's event behind the last look was read
   clock::time_point last_owner_search_{};
   bool look_requested_ = false;
+  bool look_failing_ = false;
+  bool search_failing_ = false;
+  std::vector<uint64_t> unanswered_;  // generations that were asked about
   bool owners_stale_ = false;
 };
 
@@ -307,18 +344,7 @@ private:
 
 void kernel_watcher::implementation::begin() {
   const error_code why = reader_.open(settings_.source);
-  if (settings_.source == listener_source::automatic && reader_.uses_sock_diag()) {
-    if (auto events = os::destroy_events::open()) {
-      // The descriptor that Asio closes is its own.
-      const int copy = ::fcntl(events->get(), F_DUPFD_CLOEXEC, 0);
-      error_code failure;
-      if (copy >= 0) event_descriptor_.assign(copy, failure);
-      if (copy >= 0 && !failure) {
-        events_.emplace(std::move(*events));
-        await_destroyed();
-      }
-    }
-  }
+  open_events();
   log::info("listener_source",
     reader_.uses_sock_diag() ? "Listening sockets are read by socket diagnosis."
                              : "Listening sockets are read from /proc/net, which is slower.",
@@ -336,6 +362,26 @@ void kernel_watcher::implementation::begin() {
     if (!failure) await_child_signal();
     reaper_.reap();
   }
+}
+
+/// Begins to hear of sockets that are closed. What happened before is found by looking.
+void kernel_watcher::implementation::open_events() {
+  if (settings_.source != listener_source::automatic) return;
+  auto events = os::destroy_events::open();
+  error_code failure = events ? error_code{} : events.error();
+  if (events) {
+    // The descriptor that Asio closes is its own.
+    os::unique_fd copy{
+      os::system_call(copy_events, [&] { return ::fcntl(events->get(), F_DUPFD_CLOEXEC, 0); })};
+    failure =
+      copy ? watch_descriptor(event_descriptor_, copy.get(), watch_events) : os::last_error();
+    if (!failure) {
+      (void)copy.release();
+      events_.emplace(std::move(*events));
+      await_destroyed();
+    }
+  }
+  events_missing_ = os::is_shortage(failure) || failure.value() == ENOSPC;
 }
 
 void kernel_watcher::implementation::await_child_signal() {
@@ -365,6 +411,7 @@ void kernel_watcher::implementation::take_destroyed() {
     error_code ignored;
     event_descriptor_.close(ignored);
     events_.reset();
+    events_missing_ = os::is_shortage(taken.error());
     look();
     return;
   }
@@ -399,7 +446,8 @@ void kernel_watcher::implementation::schedule() {
   for (const auto& [id, terminal] : terminals_) {
     if (in_fast_phase(terminal)) interval = std::min(interval, settings_.fast_interval);
   }
-  if (!servers_.empty() && !events_) interval = std::min(interval, settings_.poll_interval);
+  if ((!servers_.empty() && !events_) || has_to_retry())
+    interval = std::min(interval, settings_.poll_interval);
   if (look_requested_) interval = std::min(interval, settings_.least_interval);
   timer_.expires_at(last_look_ + interval);
   timer_.async_wait([this](error_code aborted) {
@@ -407,8 +455,24 @@ void kernel_watcher::implementation::schedule() {
   });
 }
 
+/// Whether something is polled, or could not be found out for want of descriptors or memory.
+bool kernel_watcher::implementation::has_to_retry() const {
+  return look_failing_ || search_failing_ || watches_.has_polled() ||
+         std::any_of(terminals_.begin(), terminals_.end(),
+           [](const auto& entry) { return entry.second.unknown; }) ||
+         std::any_of(servers_.begin(), servers_.end(),
+           [](const auto& entry) { return entry.second.leader_unknown; });
+}
+
 void kernel_watcher::implementation::tick() {
   watches_.poll();
+  if (events_missing_) open_events();
+  for (auto& [id, terminal] : terminals_) {
+    if (terminal.unknown) identify(id, terminal);
+  }
+  for (auto& [generation, server] : servers_) {
+    if (server.leader_unknown) follow_leader(server);
+  }
   if (clock::now() - last_owner_search_ >= settings_.slow_interval) {
     owners_stale_ = true;
     reaper_.reap();
@@ -432,17 +496,25 @@ void kernel_watcher::implementation::look(const server_ref* asked, clock::time_p
   noticed_ = noticed;
   last_look_ = clock::now();
   sockets_.clear();
+  if (asked != nullptr &&
+      std::find(unanswered_.begin(), unanswered_.end(), asked->generation) == unanswered_.end())
+    unanswered_.push_back(asked->generation);
   if (const error_code failure = reader_.append_listeners(sockets_)) {
-    log::error("listeners_unreadable", "The listening sockets cannot be read.",
-      {{"reason", failure.message()}});
+    if (!std::exchange(look_failing_, true)) {
+      log::error("listeners_unreadable",
+        "The listening sockets cannot be read; it is tried again until they can.",
+        {{"reason", failure.message()}});
+    }
     schedule();
     return;
   }
+  if (std::exchange(look_failing_, false))
+    log::info("listeners_readable", "The listening sockets can be read again.");
   ++look_number_;
   update_known();
-  if (asked != nullptr) {
-    // Before anything else is said of it: who asked is to learn it as the answer.
-    if (const auto found = servers_.find(asked->generation); found != servers_.end())
+  // Before anything else is said of it: who asked is to learn it as the answer.
+  for (const uint64_t generation : std::exchange(unanswered_, {})) {
+    if (const auto found = servers_.find(generation); found != servers_.end())
       answer(found->second);
   }
   check_servers();
@@ -488,6 +560,7 @@ void kernel_watcher::implementation::check_servers() {
 }
 
 void kernel_watcher::implementation::find_owners() {
+  search_failing_ = false;
   if (terminals_.empty()) return;
   const auto is_wanted = [&](const known_socket& known) {
     if (!known.terminal.empty()) return owners_stale_ && terminals_.count(known.terminal) != 0;
@@ -505,11 +578,17 @@ void kernel_watcher::implementation::find_owners() {
       ++with_sockets[known.terminal];
     }
   }
-  if (owners_stale_) last_owner_search_ = last_look_;
-  owners_stale_ = false;
-  if (wanted.empty()) return;
+  if (wanted.empty()) {
+    if (owners_stale_) last_owner_search_ = last_look_;
+    owners_stale_ = false;
+    return;
+  }
 
-  tree_.refresh();
+  if (tree_.refresh()) {
+    // Nothing is learnt from what could not be seen.
+    search_failing_ = true;
+    return;
+  }
   std::vector<const std::string*> order;
   for (const auto& [id, terminal] : terminals_) order.push_back(&id);
   // Where something was going on just now is where a new socket comes from.
@@ -522,7 +601,10 @@ void kernel_watcher::implementation::find_owners() {
     if (new_ones == 0 && with_sockets.count(*id) == 0) continue;
     for (const os::process_stat& process : tree_.members(*id)) {
       inodes_.clear();
-      os::append_socket_inodes(process.pid, inodes_);
+      if (os::is_shortage(os::append_socket_inodes(process.pid, inodes_))) {
+        search_failing_ = true;
+        return;
+      }
       std::sort(inodes_.begin(), inodes_.end());
       inodes_.erase(std::unique(inodes_.begin(), inodes_.end()), inodes_.end());
       for (const uint64_t inode : inodes_) {
@@ -536,6 +618,8 @@ void kernel_watcher::implementation::find_owners() {
     }
   }
 
+  if (owners_stale_) last_owner_search_ = last_look_;
+  owners_stale_ = false;
   for (const auto& [inode, owners] : wanted) {
     known_socket& known = known_.at(inode);
     if (owners.empty()) {
@@ -547,7 +631,8 @@ void kernel_watcher::implementation::find_owners() {
     }
     std::vector<os::process_id> ids;
     for (const os::process_stat* owner : owners) ids.push_back(owner->id());
-    if (known.terminal == *found_in.at(inode) && known.owners == ids) continue;
+    if (known.terminal == *found_in.at(inode) && known.owners == ids && !known.command.empty())
+      continue;
     known.terminal = *found_in.at(inode);
     known.owners = std::move(ids);
     known.group = owners.front()->group;
@@ -589,15 +674,23 @@ void kernel_watcher::implementation::track(
   terminal.fast_until = clock::now() + settings_.detection_timeout;
 
   terminal.leader.pid = pid;
-  const auto stat = os::read_stat(pid);
+  identify(id, terminal);
+  request_look();
+}
+
+/// Learns which process leads a terminal, and watches for its end. What cannot be told for the
+/// moment is found out later.
+void kernel_watcher::implementation::identify(const std::string& id, tracked_terminal& terminal) {
+  const auto stat = os::read_stat(terminal.leader.pid);
   // Only what has not been waited for has its pid for sure.
-  terminal.exit = reaper_.take(pid);
+  collect(terminal);
+  terminal.unknown = !terminal.exit && !stat && !os::is_gone(stat.error());
   if (stat && !terminal.exit) terminal.leader.start_time = stat->start_time;
   tree_.follow(id, terminal.leader);
+  if (terminal.unknown) return;
   if (terminal.leader.start_time != 0)
     terminal.leader_watch = watches_.add(terminal.leader, [this, id] { terminal_ended(id); });
   if (terminal.leader_watch == 0) terminal_ended(id);
-  request_look();
 }
 
 void kernel_watcher::implementation::untrack(const std::string& id) {
@@ -645,21 +738,28 @@ void kernel_watcher::implementation::watch(const server_ref& ref,
   server.listeners = std::move(listeners);
   server.actor = std::move(reply_to);
   for (const int32_t pid : owners) {
-    const auto stat = pid > 0 ? os::read_stat(pid) : std::nullopt;
+    if (pid <= 0) continue;
+    const auto stat = os::read_stat(pid);
     if (stat && stat->is_alive()) server.owners.push_back({stat->id(), 0});
   }
   follow_owners(server);
-
-  if (job_leader > 0) {
-    const auto stat = os::read_stat(job_leader);
-    // A process that leads no group of its own is a later one with the same pid.
-    if (stat && stat->group == job_leader) {
-      server.leader_watch = watches_.add(stat->id(),
-        [this, generation = ref.generation, job_leader] { leader_ended(generation, job_leader); });
-    }
-    if (server.leader_watch == 0) leader_ended(ref.generation, job_leader);
-  }
+  server.job_leader = job_leader;
+  if (job_leader > 0) follow_leader(server);
   look();
+}
+
+/// Watches for the end of a job's leader. What cannot be told for the moment is found out later.
+void kernel_watcher::implementation::follow_leader(watched_server& server) {
+  const pid_t leader = server.job_leader;
+  const auto stat = os::read_stat(leader);
+  server.leader_unknown = !stat && !os::is_gone(stat.error());
+  if (server.leader_unknown) return;
+  // A process that leads no group of its own is a later one with the same pid.
+  if (stat && stat->group == leader) {
+    server.leader_watch = watches_.add(stat->id(),
+      [this, generation = server.ref.generation, leader] { leader_ended(generation, leader); });
+  }
+  if (server.leader_watch == 0) leader_ended(server.ref.generation, leader);
 }
 
 void kernel_watcher::implementation::unwatch(const server_ref& ref) {
@@ -750,12 +850,13 @@ void kernel_watcher::implementation::answer(const watched_server& server) {
   const std::vector<os::process_id> owners = owners_of(server);
   for (const os::process_id& owner : owners) {
     const auto stat = os::read_stat(owner.pid);
-    if (!stat || stat->id() != owner || !stat->is_alive() || stat->is_exiting()) {
+    if (stat ? stat->id() != owner || !stat->is_alive() || stat->is_exiting()
+             : os::is_gone(stat.error())) {
       owners_stale_ = true;
       continue;
     }
     ++alive;
-    if (stat->is_stopped()) ++stopped;
+    if (stat && stat->is_stopped()) ++stopped;
   }
   state.stopped = alive > 0 && stopped == alive;
   // Where the owners are not known, that somebody listens shows that there are some.
@@ -776,12 +877,13 @@ void kernel_watcher::implementation::end_processes(
   steps.pauses = pauses;
   steps.next_step = clock::now() + pauses.after_hangup;
   if (!tree_.follows(id)) tree_.follow(id, {.pid = session, .start_time = 0});
-  tree_.refresh(os::process_search::everything);
-  if (tree_.members(id).empty()) {
-    finish_ladder(id);
-    return;
+  if (!tree_.refresh(os::process_search::everything)) {
+    if (tree_.members(id).empty()) {
+      finish_ladder(id);
+      return;
+    }
+    hang_up(id, steps);
   }
-  hang_up(id, steps);
   schedule_ladders();
 }
 
@@ -795,11 +897,16 @@ void kernel_watcher::implementation::schedule_ladders() {
 
 void kernel_watcher::implementation::tick_ladders() {
   reaper_.reap();
-  tree_.refresh();
+  bool seen = !tree_.refresh();
   const bool any_over = std::any_of(ladders_.begin(), ladders_.end(),
     [&](const auto& entry) { return tree_.members(entry.first).empty(); });
   // A process may slip through while its parent ends; before anything is called over, look at all.
-  if (any_over) tree_.refresh(os::process_search::everything);
+  if (seen && any_over) seen = !tree_.refresh(os::process_search::everything);
+  if (!seen) {
+    // What is not seen has not ended.
+    schedule_ladders();
+    return;
+  }
   std::vector<std::string> over;
   for (auto& [id, steps] : ladders_) {
     if (climb(id, steps)) over.push_back(id);
@@ -814,6 +921,7 @@ bool kernel_watcher::implementation::climb(const std::string& id, ladder& steps)
   if (members.empty()) return true;
   const auto now = clock::now();
   if (steps.at == ladder::step::hangup) {
+    if (!steps.hung_up) hang_up(id, steps);
     // The pause is for those who have been hung up on.
     const bool all_hung_up_ended = std::none_of(members.begin(), members.end(),
       [&](const os::process_stat& process) { return process.session == steps.session; });
@@ -827,8 +935,7 @@ bool kernel_watcher::implementation::climb(const std::string& id, ladder& steps)
         if (std::find(steps.terminated.begin(), steps.terminated.end(), process.id()) !=
             steps.terminated.end())
           continue;
-        steps.terminated.push_back(process.id());
-        signal(process, {SIGTERM, SIGCONT});
+        if (signal(process, {SIGTERM, SIGCONT})) steps.terminated.push_back(process.id());
       }
       return false;
     }
@@ -842,7 +949,8 @@ bool kernel_watcher::implementation::climb(const std::string& id, ladder& steps)
   return true;
 }
 
-void kernel_watcher::implementation::hang_up(const std::string& id, const ladder& steps) {
+void kernel_watcher::implementation::hang_up(const std::string& id, ladder& steps) {
+  steps.hung_up = true;
   const std::vector<os::process_stat>& members = tree_.members(id);
   pid_t foreground = 0;
   for (const os::process_stat& process : members) {
@@ -860,14 +968,22 @@ void kernel_watcher::implementation::hang_up(const std::string& id, const ladder
   }
 }
 
-void kernel_watcher::implementation::signal(
+/// False: who it is could not be told, so that nobody has been signalled.
+bool kernel_watcher::implementation::signal(
   const os::process_stat& process, std::initializer_list<int> numbers) {
   const auto target = os::pidfd::open(process.pid);
-  if (!target) return;
+  if (!target && os::is_gone(target.error())) return true;
   // Opened, and still the one that was looked at: from here on nobody else can be hit.
   const auto now = os::read_stat(process.pid);
-  if (!now || now->id() != process.id()) return;
-  for (const int number : numbers) target->send_signal(number);
+  if (!now) return os::is_gone(now.error());
+  if (now->id() != process.id()) return true;
+  for (const int number : numbers) {
+    if (target && target->send_signal(number).value() != ENOSYS) continue;
+    // Without a descriptor it could end just now and its pid go to another; but pids are given out
+    // in turn, and leaving it running would be certain harm.
+    (void)os::system_call(kill_process, [&] { return ::kill(process.pid, number); });
+  }
+  return true;
 }
 
 void kernel_watcher::implementation::finish_ladder(const std::string& id) {

@@ -12,7 +12,8 @@ namespace previewd::net::kernel {
 /// Reads the listening sockets in the way that was chosen when it was opened. For one thread.
 class listener_reader {
 public:
-  /// Chooses. Returns why socket diagnosis is not used, if it was to be.
+  /// Chooses. Returns why socket diagnosis is not used, if it was to be. After a shortage
+  /// (`os::is_shortage`) it is tried again with every reading.
   os::error_code open(listener_source source);
 
   bool uses_sock_diag() const noexcept { return diag_.has_value(); }
@@ -22,6 +23,7 @@ public:
 
 private:
   std::optional<os::sock_diag> diag_;
+  bool try_again_ = false;
 };
 
 }  // namespace previewd::net::kernel

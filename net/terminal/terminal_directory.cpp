@@ -5,18 +5,25 @@
 
 #include <array>
 
+#include "previewd/os/system_call.hpp"
+#include "previewd/os/unique_fd.hpp"
+
 namespace previewd::net::terminal {
 
 namespace {
 
+const os::call_site open_name{"terminal.open_name", {EMFILE, ENFILE, ENOMEM}};
+const os::call_site read_name{"terminal.read_name", {ENOMEM, ESRCH}};
+
 /// The name of a process; empty when it is gone.
 std::string command_name(int32_t pid) {
   const std::string path = "/proc/" + std::to_string(pid) + "/comm";
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return {};
+  const os::unique_fd file{
+    os::system_call(open_name, [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); })};
+  if (!file) return {};
   std::array<char, 64> text{};  // TASK_COMM_LEN is 16
-  const ssize_t n = ::read(fd, text.data(), text.size());
-  ::close(fd);
+  const ssize_t n =
+    os::system_call(read_name, [&] { return ::read(file.get(), text.data(), text.size()); });
   if (n <= 0) return {};
   std::string name{text.data(), static_cast<std::size_t>(n)};
   if (name.back() == '\n') name.pop_back();

@@ -21,6 +21,7 @@
 #include "previewd/os/child_process.hpp"
 #include "previewd/os/child_reaper.hpp"
 #include "previewd/os/pty.hpp"
+#include "previewd/os/system_call.hpp"
 #include "previewd/os/unique_fd.hpp"
 
 namespace previewd::net::terminal {
@@ -29,6 +30,21 @@ namespace {
 
 using boost::system::error_code;
 using std::chrono::steady_clock;
+
+const os::call_site watch_master{"terminal.watch", {ENOMEM, ENOSPC}};
+const os::call_site read_output{"terminal.read", {EAGAIN, os::short_transfer}};
+const os::call_site write_keys{"terminal.write", {EAGAIN, ENOMEM, os::short_transfer}};
+const os::call_site signal_job{"terminal.signal", {EPERM}};
+
+/// How long the kernel is given to find memory.
+constexpr std::chrono::milliseconds shortage_pause{50};
+
+caf::error pty_error(const error_code& why) {
+  // "No space left on device" would be taken for a full disk.
+  const std::string reason =
+    why.value() == ENOSPC ? "all of them are in use (kernel.pty.max)" : why.message();
+  return make_error(errc::pty_failed, "Cannot open a PTY: " + reason + ".");
+}
 
 caf::error not_found(const std::string& id) {
   return make_error(errc::terminal_not_found, "No terminal has the id " + id + ".");
@@ -50,11 +66,9 @@ struct started_terminal {
 /// Opens a PTY and starts the process in it. May wait for a disk.
 caf::expected<started_terminal> start(const terminal_spec& spec, os::child_reaper& reaper) {
   auto pty = os::pty::open({.columns = spec.size.columns, .rows = spec.size.rows});
-  if (!pty)
-    return make_error(errc::pty_failed, "Cannot open a PTY: " + pty.error().message() + ".");
-  os::unique_fd slave{::open(pty->slave_path().c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC)};
-  if (!slave)
-    return make_error(errc::pty_failed, "Cannot open a PTY: " + os::last_error().message() + ".");
+  if (!pty) return pty_error(pty.error());
+  auto slave = pty->open_slave();
+  if (!slave) return pty_error(slave.error());
   os::process_spec process;
   process.argv = spec.argv;
   if (spec.login_shell)
@@ -69,7 +83,7 @@ caf::expected<started_terminal> start(const terminal_spec& spec, os::child_reape
       result.failure().step == os::start_step::process ? errc::pty_failed : errc::spawn_failed;
     return make_error(code, result.failure().describe(process));
   }
-  return started_terminal{std::move(*pty), std::move(slave), result.pid()};
+  return started_terminal{std::move(*pty), std::move(*slave), result.pid()};
 }
 
 }  // namespace
@@ -185,6 +199,7 @@ private:
   asio::steady_timer quiet_timer_;
   asio::steady_timer hint_timer_;
   asio::steady_timer stall_timer_;
+  asio::steady_timer input_timer_;
   unsigned pending_ = 0;  // handlers under way
 
   bool reading_ = false;
@@ -235,6 +250,7 @@ terminal_hub::pump::pump(terminal_hub& hub, shelf& home, const terminal_spec& sp
       quiet_timer_{home.thread.context()},
       hint_timer_{home.thread.context()},
       stall_timer_{home.thread.context()},
+      input_timer_{home.thread.context()},
       size_{spec.size} {
   counters_->columns = size_.columns;
   counters_->rows = size_.rows;
@@ -270,8 +286,12 @@ void terminal_hub::pump::started(started_terminal process) {
   pty_.emplace(std::move(process.pty));
   slave_ = std::move(process.slave);
   error_code failure;
-  master_.assign(pty_->master(), failure);
-  if (failure) {
+  if (os::system_call(watch_master, [&] {
+        master_.assign(pty_->master(), failure);
+        errno = failure.value();
+        return failure ? -1 : 0;
+      }) == -1) {
+    failure = os::last_error();
     hub_.reaper_.release(process.pid);
     pty_.reset();
     slave_.reset();
@@ -347,6 +367,7 @@ void terminal_hub::pump::close() {
   quiet_timer_.cancel();
   hint_timer_.cancel();
   stall_timer_.cancel();
+  input_timer_.cancel();
   if (pty_) {
     master_.cancel();
     master_.release();
@@ -398,12 +419,12 @@ terminal_hub::pump::reading terminal_hub::pump::read_batch(std::size_t limit) {
       if (ahead >= most_ahead) break;
       room = static_cast<std::size_t>(std::min<uint64_t>(room, most_ahead - ahead));
     }
-    const ssize_t n = ::read(pty_->master(), buffer.data() + size, room);
+    const ssize_t n = os::system_call(read_output, room,
+      [&](std::size_t most) { return ::read(pty_->master(), buffer.data() + size, most); });
     if (n > 0) {
       size += static_cast<std::size_t>(n);
       continue;
     }
-    if (n < 0 && errno == EINTR) continue;
     state = n < 0 && errno == EAGAIN ? reading::drained : reading::ended;
     break;
   }
@@ -602,16 +623,26 @@ caf::error terminal_hub::pump::input(std::string_view bytes) {
 void terminal_hub::pump::write_input() {
   if (phase_ != phase::open || writing_) return;
   while (written_ < input_.size()) {
-    const ssize_t n = ::write(pty_->master(), input_.data() + written_, input_.size() - written_);
+    const ssize_t n = os::system_call(write_keys, input_.size() - written_,
+      [&](std::size_t most) { return ::write(pty_->master(), input_.data() + written_, most); });
     if (n >= 0) {
       written_ += static_cast<std::size_t>(n);
       home_.bytes_in += static_cast<std::size_t>(n);
       continue;
     }
-    if (errno == EINTR) continue;
-    if (errno == EAGAIN) {
+    const error_code failure = os::last_error();
+    if (failure.value() == EAGAIN) {
       writing_ = true;
       master_.async_wait(asio::posix::stream_descriptor::wait_write, counted([this] {
+        writing_ = false;
+        write_input();
+      }));
+      break;
+    }
+    if (os::is_shortage(failure)) {
+      writing_ = true;
+      input_timer_.expires_after(shortage_pause);
+      input_timer_.async_wait(counted([this] {
         writing_ = false;
         write_input();
       }));
@@ -632,7 +663,8 @@ caf::error terminal_hub::pump::signal(int number) {
   const auto group = pty_->foreground_group();
   if (!group || *group <= 1) return exited(id_);
   // A group that has just ended is what the signal was to achieve.
-  if (::kill(-*group, number) == 0 || errno == ESRCH) return {};
+  if (os::system_call(signal_job, [&] { return ::kill(-*group, number); }) == 0 || errno == ESRCH)
+    return {};
   return make_error(
     errc::internal, "The foreground job may not be signalled: it runs as another user.");
 }

@@ -55,7 +55,7 @@ TEST_CASE("a line of stat that is cut short is none", "[os][procfs]") {
 TEST_CASE("this process is found as it is", "[os][procfs]") {
   const auto self = os::read_stat(::getpid());
 
-  REQUIRE(self);
+  REQUIRE(self.has_value());
   CHECK(self->parent == ::getppid());
   CHECK(self->group == ::getpgrp());
   CHECK(self->session == ::getsid(0));
