@@ -215,8 +215,10 @@ workspace_routes server_table::next_routes(const workspace_key& key) {
   for (const uint64_t generation : home.generations) {
     const server_entry& entry = servers_.at(generation);
     if (entry.removal) continue;
+    std::vector<uint64_t> inodes;
+    for (const listener_id& one : entry.description.listeners) inodes.push_back(one.inode);
     routes.routes.push_back({entry.info.ref, entry.info.upstream, entry.info.prefix,
-      route_state_of(entry.info.state), entry.info.primary, entry.actor});
+      route_state_of(entry.info.state), entry.info.primary, entry.actor, std::move(inodes)});
   }
   return routes;
 }

@@ -24,11 +24,14 @@ struct route {
   route_state state = route_state::held;
   bool primary = false;
   preview_server_actor server;  // who is told of refusals and tunnels
+  /// Of its listening sockets. A connection counts only while one of them is there: otherwise
+  /// somebody else may have taken the port over. Empty: not known.
+  std::vector<uint64_t> inodes;
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, route& x) {
-    return f(
-      caf::meta::type_name("route"), x.ref, x.upstream, x.prefix, x.state, x.primary, x.server);
+    return f(caf::meta::type_name("route"), x.ref, x.upstream, x.prefix, x.state, x.primary,
+      x.server, x.inodes);
   }
 };
 

@@ -23,17 +23,17 @@ site::site(const char* name, std::initializer_list<int> errors) noexcept
     if (count_ < std::size(errors_)) errors_[count_++] = error;
 }
 
-int site::meet(std::size_t& size) const noexcept {
+meeting site::meet(std::size_t& size) const noexcept {
   calls_.fetch_add(1, std::memory_order_relaxed);
-  if (!armed_.load(std::memory_order_acquire)) return 0;
+  if (!armed_.load(std::memory_order_acquire)) return {};
   const std::lock_guard lock{plans};
-  if (!armed_) return 0;
-  if (plan_.who == reach::this_thread && thread_ != std::this_thread::get_id()) return 0;
+  if (!armed_) return {};
+  if (plan_.who == reach::this_thread && thread_ != std::this_thread::get_id()) return {};
   ++met_;
-  if (met_ < plan_.first || hits_ >= plan_.times) return 0;
+  if (met_ < plan_.first || hits_ >= plan_.times) return {};
   if (hits_ < every_call - 1) ++hits_;
   if (plan_.most != 0) size = std::min(size, plan_.most);
-  return plan_.error;
+  return {plan_.error, plan_.made};
 }
 
 std::vector<const site*> sites() {

@@ -25,6 +25,14 @@ struct plan {
   uint32_t first = 1;    // the first call to be hit; 1 is the next one
   uint32_t times = 1;    // how many calls are hit
   reach who = reach::process;
+  /// The call is made before it fails, and what it brought is lost: an overrun.
+  bool made = false;
+};
+
+/// What a call meets at its site.
+struct meeting {
+  int error = 0;      // the errno to fail with; 0: none
+  bool made = false;  // the call is made all the same
 };
 
 /// One place where a system call is made. Only as a constant at namespace scope: it is listed as
@@ -44,8 +52,8 @@ public:
   /// How many calls have been made or failed here since the program started.
   uint64_t calls() const noexcept { return calls_.load(std::memory_order_relaxed); }
 
-  /// Called instead of the system call: the errno to fail with, or 0; may lower `size`. Any thread.
-  int meet(std::size_t& size) const noexcept;
+  /// Asked before each call; may lower `size`. Any thread.
+  meeting meet(std::size_t& size) const noexcept;
 
 private:
   friend class armed;

@@ -127,27 +127,65 @@ error_code sock_diag::append_listeners(std::vector<listening_socket>& sockets) {
   return failure;
 }
 
-error_code sock_diag::dump(address_family family, std::vector<listening_socket>& sockets) {
-  struct {
-    nlmsghdr header;
-    inet_diag_req_v2 wanted;
-  } request{};
-  static_assert(sizeof request == NLMSG_LENGTH(sizeof(inet_diag_req_v2)));
-  request.header.nlmsg_len = sizeof request;
-  request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  request.header.nlmsg_seq = ++sequence_;
-  request.wanted.sdiag_family = family == address_family::v4 ? AF_INET : AF_INET6;
-  request.wanted.sdiag_protocol = IPPROTO_TCP;
-  request.wanted.idiag_states = 1U << TCP_LISTEN;
+struct sock_diag::request {
+  nlmsghdr header;
+  inet_diag_req_v2 wanted;
+};
 
+error_code sock_diag::send(request& what) {
+  static_assert(sizeof what == NLMSG_LENGTH(sizeof(inet_diag_req_v2)));
+  what.header.nlmsg_len = sizeof what;
+  what.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  what.header.nlmsg_seq = ++sequence_;
+  what.wanted.sdiag_protocol = IPPROTO_TCP;
+  what.wanted.idiag_states = 1U << TCP_LISTEN;
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
   const auto* const address = reinterpret_cast<const sockaddr*>(&kernel);
   if (system_call(ask, [&] {
-        return ::sendto(socket_.get(), &request, sizeof request, 0, address, sizeof kernel);
+        return ::sendto(socket_.get(), &what, sizeof what, 0, address, sizeof kernel);
       }) == -1)
     return last_error();
+  return {};
+}
+
+result<uint64_t> sock_diag::listener_at(
+  address_family family, const std::array<uint8_t, 16>& address, uint16_t port) {
+  request question{};
+  question.header.nlmsg_flags = NLM_F_REQUEST;
+  question.wanted.sdiag_family = family == address_family::v4 ? AF_INET : AF_INET6;
+  question.wanted.id.idiag_sport = htons(port);
+  std::memcpy(question.wanted.id.idiag_src, address.data(),
+    family == address_family::v4 ? 4 : address.size());
+  question.wanted.id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
+  question.wanted.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  if (const error_code failure = send(question)) return failure;
+  for (;;) {
+    // The kernel has answered before sendto returned.
+    const ssize_t n = system_call(take_answer,
+      [&] { return ::recv(socket_.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT); });
+    if (n == -1) return last_error();
+    std::optional<result<uint64_t>> answer;
+    for_each_message(buffer_.data(), static_cast<std::size_t>(n),
+      [&](const nlmsghdr& header, const char* payload, std::size_t size) {
+        if (header.nlmsg_seq != sequence_) return true;  // left over from a question that failed
+        if (header.nlmsg_type == NLMSG_ERROR) {
+          const int code = copy_from<int>(payload, size).value_or(-EPROTO);
+          answer = code == -ENOENT ? result<uint64_t>{uint64_t{0}} : system_error(-code);
+        } else if (const auto found = copy_from<inet_diag_msg>(payload, size)) {
+          answer = found->idiag_state == TCP_LISTEN ? uint64_t{found->idiag_inode} : uint64_t{0};
+        }
+        return !answer;
+      });
+    if (answer) return *answer;
+  }
+}
+
+error_code sock_diag::dump(address_family family, std::vector<listening_socket>& sockets) {
+  request question{};
+  question.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  question.wanted.sdiag_family = family == address_family::v4 ? AF_INET : AF_INET6;
+  if (const error_code refused = send(question)) return refused;
 
   error_code failure;
   bool interrupted = false;

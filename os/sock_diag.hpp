@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -20,8 +21,17 @@ public:
   /// nothing is appended.
   error_code append_listeners(std::vector<listening_socket>& sockets);
 
+  /// The inode of the socket at which a connection to this address and port arrives now; 0: nobody
+  /// listens there. `address` in network order, its first 4 bytes for v4. Of sockets that share the
+  /// port (SO_REUSEPORT) it is any one. Some 4 us; never blocks.
+  result<uint64_t>
+  listener_at(address_family family, const std::array<uint8_t, 16>& address, uint16_t port);
+
 private:
   explicit sock_diag(unique_fd socket);
+
+  struct request;
+  error_code send(request& what);
 
   error_code dump(address_family family, std::vector<listening_socket>& sockets);
 

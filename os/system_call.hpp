@@ -47,10 +47,11 @@ auto system_call([[maybe_unused]] const call_site& site, std::size_t size, Call 
     value_type value = failed_value<value_type>();
 #ifdef PREVIEWD_FAULTS
     std::size_t allowed = size;
-    if (const int error = site.meet(allowed); error != 0) {
-      errno = error;
-    } else {
-      value = call(allowed);
+    const faults::meeting met = site.meet(allowed);
+    if (met.error == 0 || met.made) value = call(allowed);
+    if (met.error != 0) {
+      value = failed_value<value_type>();
+      errno = met.error;
     }
 #else
     value = call(size);

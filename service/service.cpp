@@ -22,6 +22,7 @@
 #include "previewd/net/kernel/kernel_watch.hpp"
 #include "previewd/net/reporter.hpp"
 #include "previewd/os/child_reaper.hpp"
+#include "previewd/os/descriptors.hpp"
 #include "previewd/support/log.hpp"
 #include "previewd/web/assets.hpp"
 
@@ -184,6 +185,9 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
   // First, and before anything has to be taken back: this is what fails for a user's reasons.
   net::http::listen_result opened = net::http::open_listeners(where, threads);
   if (!opened.error.empty()) return opened.error;
+  // A thread takes four for its queue of events, and its part of the rest.
+  if (const auto failure = os::check_room_for_descriptors(4 * (threads + 4) + 16))
+    return "cannot start: " + failure.message() + " (raise RLIMIT_NOFILE, ulimit -n)";
   if (role == process_role::program && os::become_subreaper())
     return std::string{"cannot become the parent of orphaned processes (PR_SET_CHILD_SUBREAPER)"};
 

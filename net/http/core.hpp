@@ -54,6 +54,8 @@ struct server_core {
   bool short_said = false;    // once, until a server has been connected to
   std::vector<char> scratch;  // for whoever reads right now and keeps nothing
 
+  port_guard guard;
+
   // Last, since what it owns uses the rest.
   live_table live;
   idle_links* idle = nullptr;

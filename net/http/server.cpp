@@ -238,7 +238,7 @@ void server_core::short_of(const error_code& error) {
 }
 
 upstream_link& server_core::new_link(const std::shared_ptr<upstream_server>& server) {
-  return live.add(std::make_unique<upstream_link>(live, server));
+  return live.add(std::make_unique<upstream_link>(live, server, guard));
 }
 
 void server_core::add_connection(

@@ -66,8 +66,40 @@ void upstream_server::close_users(close_reason why) {
   for (live_object* user : open) user->close(why);
 }
 
-upstream_link::upstream_link(live_table& table, std::shared_ptr<upstream_server> server)
-    : live_object{table}, server_{std::move(server)}, socket_{context()} {
+error_code port_guard::check(const upstream_server& server) {
+  const std::vector<uint64_t>& own = server.what.inodes;
+  if (own.empty() || missing_) return {};
+  if (!diag_) {
+    auto opened = os::sock_diag::open();
+    missing_ = !opened && !is_our_shortage(opened.error());
+    if (missing_) return {};
+    if (!opened) return opened.error();
+    diag_.emplace(std::move(*opened));
+  }
+  const bool v6 = server.address.address().is_v6();
+  std::array<uint8_t, 16> address{};
+  if (v6) {
+    address = server.address.address().to_v6().to_bytes();
+  } else {
+    const auto bytes = server.address.address().to_v4().to_bytes();
+    std::copy(bytes.begin(), bytes.end(), address.begin());
+  }
+  const auto found = diag_->listener_at(
+    v6 ? os::address_family::v6 : os::address_family::v4, address, server.address.port());
+  if (found && std::find(own.begin(), own.end(), *found) != own.end()) return {};
+  // It may be one of several that share the port, of which not all are known.
+  sockets_.clear();
+  if (const error_code failure = diag_->append_listeners(sockets_)) return failure;
+  const bool is_there = std::any_of(sockets_.begin(), sockets_.end(), [&](const auto& socket) {
+    return socket.port == server.address.port() &&
+           std::find(own.begin(), own.end(), socket.inode) != own.end();
+  });
+  return is_there ? error_code{} : asio::error::connection_refused;
+}
+
+upstream_link::upstream_link(
+  live_table& table, std::shared_ptr<upstream_server> server, port_guard& guard)
+    : live_object{table}, server_{std::move(server)}, guard_{guard}, socket_{context()} {
   server_->users.insert(this);
 }
 
@@ -92,7 +124,7 @@ void upstream_link::connect() {
       error_code ignored;  // only slower without it
       socket_.set_option(tcp::no_delay{true}, ignored);
     }
-    if (user_ != nullptr) user_->link_connected(error);
+    if (user_ != nullptr) user_->link_connected(error ? error : guard_.check(*server_));
   }));
 }
 

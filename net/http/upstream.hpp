@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <unordered_set>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "previewd/messages/route.hpp"
 #include "previewd/net/http/buffer.hpp"
 #include "previewd/net/http/live.hpp"
+#include "previewd/os/sock_diag.hpp"
 
 namespace previewd::net::http {
 
@@ -48,6 +50,23 @@ struct upstream_server {
   void close_users(close_reason why);
 };
 
+/// Sees to it that who is connected to is the server, and not somebody who has taken its port over
+/// before the news of its end has come. For one I/O thread.
+class port_guard {
+public:
+  /// To be asked when a connection has been made. One of the route's sockets listens still: as the
+  /// port was never free, it is that server's connection. Nobody else's socket listens there by
+  /// itself, but for SO_REUSEPORT, which the kernel grants to the same user only (socket(7)).
+  /// Errors: `connection_refused`; a shortage (`is_our_shortage`). None where the sockets are not
+  /// known, or the kernel has no socket diagnosis.
+  error_code check(const upstream_server& server);
+
+private:
+  std::optional<os::sock_diag> diag_;
+  bool missing_ = false;  // the kernel has none
+  std::vector<os::listening_socket> sockets_;
+};
+
 /// Who uses a connection to a server. Each call is the last thing that its caller does.
 class link_user {
 public:
@@ -64,14 +83,15 @@ protected:
 /// One connection to a server: used by one request, or idle.
 class upstream_link final : public live_object {
 public:
-  upstream_link(live_table& table, std::shared_ptr<upstream_server> server);
+  /// `guard` outlives it.
+  upstream_link(live_table& table, std::shared_ptr<upstream_server> server, port_guard& guard);
 
   const std::shared_ptr<upstream_server>& server() const noexcept { return server_; }
 
   void attach(link_user& user) noexcept { user_ = &user; }
   void detach() noexcept { user_ = nullptr; }
 
-  /// Connects; then `link_connected`.
+  /// Connects, and makes sure to whom; then `link_connected`.
   void connect();
 
   /// Writes all of both, gathered; then `link_sent`. One at a time; the bytes stay where they are
@@ -96,6 +116,7 @@ private:
   friend class idle_links;
 
   std::shared_ptr<upstream_server> server_;
+  port_guard& guard_;
   asio::ip::tcp::socket socket_;
   link_user* user_ = nullptr;
   flat_buffer in_;

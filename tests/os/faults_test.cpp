@@ -11,6 +11,7 @@
 #include <set>
 
 #include "previewd/os/child_reaper.hpp"
+#include "previewd/os/descriptors.hpp"
 #include "previewd/os/pidfd.hpp"
 #include "previewd/os/proc_net.hpp"
 #include "previewd/os/process_tree.hpp"
@@ -103,6 +104,25 @@ verdict list_by_diag() {
     return verdict_of(failure);
   }
   return lists(sockets, inode_of(held)) ? fine : wrong;
+}
+
+verdict ask_for_a_listener() {
+  const os::unique_fd held = listen_somewhere();
+  auto diag = os::sock_diag::open();
+  if (!diag) return verdict_of(diag.error());
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  ::getsockname(held.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  const auto ask = [&] {
+    return diag->listener_at(os::address_family::v4, {127, 0, 0, 1}, ntohs(address.sin_port));
+  };
+  const auto found = ask();
+  if (found) return *found == inode_of(held) ? fine : wrong;
+  // An answer that was not taken is not taken for the next one.
+  const auto again = ask();
+  const auto third = ask();
+  if (again && *again != inode_of(held)) return wrong;
+  return third && *third == inode_of(held) ? verdict_of(found.error()) : wrong;
 }
 
 verdict list_by_proc() {
@@ -210,6 +230,7 @@ const std::vector<operation>& operations() {
     {"a terminal", run_a_terminal, {"pty.", "process.", "reaper.wait"}},
     {"listening sockets by socket diagnosis", list_by_diag,
       {"netlink.open", "netlink.timeout", "netlink.ask", "netlink.answer"}},
+    {"who listens", ask_for_a_listener, {"netlink.ask", "netlink.answer"}},
     {"listening sockets by /proc", list_by_proc, {"proc_net."}},
     {"closed sockets", hear_of_a_closed_socket,
       {"netlink.open", "netlink.bind", "netlink.join", "netlink.event"}},
@@ -217,6 +238,8 @@ const std::vector<operation>& operations() {
     {"facts about a process", look_at_processes, {"proc."}},
     {"the descendants", [] { return follow_a_tree(os::process_search::descendants); }, {"proc."}},
     {"all processes", [] { return follow_a_tree(os::process_search::everything); }, {"proc."}},
+    {"room for descriptors", [] { return verdict_of(os::check_room_for_descriptors(10)); },
+      {"descriptors."}},
     {"orphans", adopt_and_reap, {"reaper."}},
   };
   return all;

@@ -109,6 +109,30 @@ TEST_CASE("listening sockets are listed in order, with address and inode", "[os]
   CHECK(resources.difference() == "");
 }
 
+TEST_CASE("who listens at an address is told, and that nobody does", "[os][sock_diag]") {
+  auto diag = os::sock_diag::open();
+  REQUIRE(diag.has_value());
+  const int family = GENERATE(AF_INET, AF_INET6);
+  const auto kind = family == AF_INET ? os::address_family::v4 : os::address_family::v6;
+  listener held = listen_on(family);
+  REQUIRE(held.inode != 0);
+  std::array<uint8_t, 16> loopback{};
+  if (family == AF_INET) {
+    loopback = {127, 0, 0, 1};
+  } else {
+    loopback.back() = 1;
+  }
+
+  const auto found = diag->listener_at(kind, loopback, held.port);
+  held.fd.reset();
+  const auto gone = diag->listener_at(kind, loopback, held.port);
+
+  REQUIRE(found.has_value());
+  CHECK(*found == held.inode);
+  REQUIRE(gone.has_value());
+  CHECK(*gone == 0);
+}
+
 TEST_CASE("a list is appended and the same twice when nothing changed", "[os][sock_diag]") {
   const listener held = listen_on(AF_INET);
   auto diag = os::sock_diag::open();

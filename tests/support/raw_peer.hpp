@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -156,9 +157,17 @@ private:
 /// A dev server that does only what the test says.
 class raw_server {
 public:
-  raw_server() {
+  /// Whether others may listen on the same port (SO_REUSEPORT).
+  enum class sharing { alone, shared };
+
+  /// On any loopback port, or on this one.
+  explicit raw_server(uint16_t port = 0, sharing how = sharing::alone) {
     descriptor_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int on = 1;
+    ::setsockopt(descriptor_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (how == sharing::shared) ::setsockopt(descriptor_, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     sockaddr_in address{};
+    address.sin_port = htons(port);
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t length = sizeof address;
@@ -172,6 +181,12 @@ public:
   raw_server& operator=(const raw_server&) = delete;
 
   uint16_t port() const { return port_; }
+
+  /// What the kernel lists it under.
+  uint64_t inode() const {
+    struct stat status {};
+    return ::fstat(descriptor_, &status) == 0 ? status.st_ino : 0;
+  }
 
   /// The next connection; not open when none has come by the deadline.
   raw_peer accept() {

@@ -1,6 +1,7 @@
 // A dev server that does what the real ones do, on order, for the system tests: pages, WebSockets,
 // restarts, and bad ends.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -23,7 +24,15 @@ void note(int signal) {
   wanted = signal;
 }
 
-int listen_on(int port, bool v6) {
+int log_file = -1;
+
+/// One write for each line, so that those of several processes do not mix.
+void write_log(const std::string& line) {
+  if (log_file < 0) return;
+  [[maybe_unused]] const ssize_t n = write(log_file, line.data(), line.size());
+}
+
+int listen_on(int port, bool v6, bool retry = false) {
   const int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -37,7 +46,11 @@ int listen_on(int port, bool v6) {
   four.sin_port = six.sin6_port;
   const auto* address =
     v6 ? reinterpret_cast<const sockaddr*>(&six) : reinterpret_cast<const sockaddr*>(&four);
-  if (bind(fd, address, v6 ? sizeof six : sizeof four) != 0 || listen(fd, 512) != 0) {
+  int bound = -1;
+  do {
+    bound = bind(fd, address, v6 ? sizeof six : sizeof four);
+  } while (bound != 0 && retry && errno == EADDRINUSE);
+  if (bound != 0 || listen(fd, 512) != 0) {
     std::perror("dev_server");
     std::exit(1);
   }
@@ -53,6 +66,7 @@ int port_of(int fd) {
 
 struct client {
   int fd;
+  std::string opened_by;  // the target of an upgrade
   std::string read;
   bool websocket = false;
 };
@@ -67,12 +81,15 @@ void send_all(int fd, std::string_view text) {
 
 }  // namespace
 
-// dev_server PORT [v6] [mute] [child] [prefork] [stubborn]
+// dev_server PORT [v6] [mute] [child] [prefork] [stubborn] [retry] [log=FILE]
 //   mute: accepts and never answers    child: a child process holds the socket, this one only waits
 //   prefork: two processes hold it and serve    stubborn: ignores SIGHUP, SIGINT and SIGTERM
+//   retry: takes the port as soon as it is free
+//   log: appends "listening" when it has taken the port, "request TARGET", and "bytes UPGRADE
+//   BYTES" for what comes through a WebSocket, and "closed UPGRADE" at its end
 // SIGUSR1 closes the listening socket for good, SIGUSR2 replaces it by a new one on the same port.
 int main(int argc, char** argv) {
-  bool v6 = false, mute = false, child = false, prefork = false, stubborn = false;
+  bool v6 = false, mute = false, child = false, prefork = false, stubborn = false, retry = false;
   for (int i = 2; i < argc; ++i) {
     const std::string_view word{argv[i]};
     v6 |= word == "v6";
@@ -80,6 +97,9 @@ int main(int argc, char** argv) {
     child |= word == "child";
     prefork |= word == "prefork";
     stubborn |= word == "stubborn";
+    retry |= word == "retry";
+    if (word.substr(0, 4) == "log=")
+      log_file = open(argv[i] + 4, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
   }
   if (stubborn)
     for (const int signal : {SIGHUP, SIGINT, SIGTERM}) std::signal(signal, SIG_IGN);
@@ -90,8 +110,9 @@ int main(int argc, char** argv) {
   if (child && fork() != 0) {
     for (;;) pause();
   }
-  int listener = listen_on(argc > 1 ? std::atoi(argv[1]) : 0, v6);
+  int listener = listen_on(argc > 1 ? std::atoi(argv[1]) : 0, v6, retry);
   const int port = port_of(listener);
+  if (retry) write_log("listening\n");
   if (prefork) fork();
   std::printf("\n  Local: http://localhost:%d/ pid %d\n", port, static_cast<int>(getpid()));
   std::fflush(stdout);
@@ -114,7 +135,7 @@ int main(int argc, char** argv) {
     if (poll(waits.data(), waits.size(), -1) < 0) continue;
     if ((waits[0].revents & POLLIN) != 0) {
       const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-      if (fd >= 0) clients.push_back({fd, {}});
+      if (fd >= 0) clients.push_back({fd, {}, {}});
     }
     for (std::size_t i = 1; i < waits.size(); ++i) {
       if (waits[i].revents == 0) continue;
@@ -122,11 +143,14 @@ int main(int argc, char** argv) {
       char bytes[16384];
       const ssize_t n = recv(one.fd, bytes, sizeof bytes, 0);
       if (n <= 0) {
+        if (one.websocket) write_log("closed " + one.opened_by + "\n");
         close(one.fd);
         one.fd = -1;
         continue;
       }
       if (one.websocket) {
+        write_log(
+          "bytes " + one.opened_by + " " + std::string(bytes, static_cast<std::size_t>(n)) + "\n");
         send_all(one.fd, {bytes, static_cast<std::size_t>(n)});
         continue;
       }
@@ -134,11 +158,15 @@ int main(int argc, char** argv) {
       for (std::size_t end; !mute && (end = one.read.find("\r\n\r\n")) != std::string::npos;) {
         const std::string head = one.read.substr(0, end + 4);
         one.read.erase(0, end + 4);
+        const std::size_t target = head.find(' ') + 1;
+        const std::string asked_for = head.substr(target, head.find(' ', target) - target);
+        write_log("request " + asked_for + "\n");
         if (head.find("pgrade: websocket") != std::string::npos) {
           send_all(one.fd,
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: "
             "Upgrade\r\n\r\n");
           one.websocket = true;
+          one.opened_by = asked_for;
           break;
         }
         const std::string body = "<!doctype html><p>dev server " + std::to_string(getpid());

@@ -495,3 +495,53 @@ TEST_CASE("a server that goes down while it answers is cut off at once", "[net][
   CHECK(server.wait_for_end());
   CHECK(client.wait_for_end());
 }
+
+TEST_CASE("who has taken over the port of a server is sent nothing", "[net][proxy][I2][I6]") {
+  told_servers actors;
+  proxy_world world{quick()};
+  route r = route_to(world.upstream.port());
+  r.server = actors.make();
+  r.inodes = {world.upstream.inode()};
+  world.apply(routes_of(2, {r}));
+  raw_peer client = world.connect();
+  client.send(world.request("GET /preview/shop/ann/"));
+  CHECK(contains(world.upstream.accept().read_head(), "GET / "));
+  client = world.connect();
+  world.upstream.stop();
+  raw_server stranger{r.upstream.port};
+  REQUIRE(stranger.port() == r.upstream.port);
+
+  SECTION("a request") {
+    client.send(world.request("GET /preview/shop/ann/"));
+  }
+  SECTION("an upgrade") {
+    client.send(world.request("GET /preview/shop/ann/",
+      "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"));
+  }
+
+  CHECK(stranger.accept().read_to_end() == "");
+  CHECK(contains(client.read_head(), "HTTP/1.1 503 "));
+  CHECK(eventually([&] { return actors.refusals().size() == 1; }));
+}
+
+TEST_CASE("of the sockets that share a port one need be known", "[net][proxy]") {
+  http_world world;
+  raw_server known{0, raw_server::sharing::shared};
+  raw_server other{known.port(), raw_server::sharing::shared};
+  REQUIRE(other.port() == known.port());
+  route r = route_to(known.port());
+  r.inodes = {known.inode()};
+  world.apply(routes_of(1, {r}));
+
+  // The kernel gives each connection to either.
+  for (int i = 0; i < 8; ++i) {
+    raw_peer client = world.connect();
+    client.send("GET /preview/shop/ann/ HTTP/1.1\r\nHost: " + world.authority() + "\r\n\r\n");
+    REQUIRE(eventually([&] { return known.has_connection() || other.has_connection(); }));
+    raw_peer server = known.has_connection() ? known.accept() : other.accept();
+    CHECK(contains(server.read_head(), "GET / "));
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    CHECK(contains(client.read_head(), "200 OK"));
+  }
+}

@@ -1,0 +1,214 @@
+// The HTTP server and the proxy when system calls fail.
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+
+#include "previewd/tests/net/http/world.hpp"
+#include "previewd/tests/support/faults.hpp"
+#include "previewd/tests/support/resource_check.hpp"
+
+using namespace previewd;
+using namespace previewd::test;
+using faults::armed;
+using net::http::http_settings;
+
+namespace {
+
+bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+struct proxied : http_world {
+  explicit proxied(http_settings settings = {}) : http_world{std::move(settings)} {
+    to = route_to(upstream.port());
+    to.server = actors.make();
+    apply(routes_of(1, {to}));
+  }
+  std::string request(const std::string& method, const std::string& lines = {}) const {
+    return method + " /preview/shop/ann/ HTTP/1.1\r\nHost: " + authority() + "\r\n" + lines +
+           "\r\n";
+  }
+  told_servers actors;
+  raw_server upstream;
+  route to;
+};
+
+}  // namespace
+
+TEST_CASE(
+  "clients that cannot be accepted for the moment are answered afterwards", "[net][http][faults]") {
+  const test::fault fault = GENERATE(from_range(all_faults({"http.accept"})));
+  INFO(fault.describe());
+  const resource_check resources;
+  {
+    http_world world;
+    const armed failing{"http.accept", fault.plan(1, 3)};
+
+    std::vector<raw_peer> clients;
+    for (int i = 0; i < 4; ++i) {
+      clients.push_back(world.connect());
+      clients.back().send("GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    }
+
+    for (raw_peer& client : clients) CHECK(contains(client.read_until("service /x"), "200 OK"));
+    CHECK(failing.hits() == 3);
+  }
+  CHECK(resources.difference() == "");
+}
+
+TEST_CASE(
+  "a client that cannot be watched is cut off, and the next one is served", "[net][http][faults]") {
+  const int error = GENERATE(ENOMEM, ENOSPC);
+  const resource_check resources;
+  {
+    http_world world;
+    const armed failing{"http.watch", {.error = error}};
+
+    raw_peer first = world.connect();
+    CHECK(first.wait_for_end());
+
+    CHECK(contains(world.get("/x"), "200 OK"));
+  }
+  CHECK(resources.difference() == "");
+}
+
+TEST_CASE("each way in which listening can fail is a sentence, and leaves nothing open",
+  "[net][http][faults]") {
+  const resource_check resources;
+  const std::string path = "/tmp/previewd-faults-" + std::to_string(::getpid()) + ".sock";
+  const std::vector<net::http::listen_spec> where{
+    {.address = "127.0.0.1", .port = 0, .path = {}}, {.address = {}, .port = 0, .path = path}};
+  // A socket that nobody answers at, so that it has to be tried.
+  REQUIRE(net::http::open_listeners(where, 2).error == "");
+  for (const test::fault& fault : all_faults({"listen."})) {
+    for (const uint32_t first : {1U, 2U, 3U, 4U, 5U}) {
+      INFO(fault.describe() << ", call " << first);
+      const armed failing{fault.at->name(), fault.plan(first)};
+
+      const auto opened = net::http::open_listeners(where, 2);
+
+      if (opened.error.empty()) {
+        CHECK(opened.listeners.size() == 2);
+        CHECK((fault.error == EINTR || failing.hits() == 0 || fault.error == EADDRINUSE));
+      } else {
+        CHECK(failing.hits() > 0);
+        CHECK(opened.listeners.empty());
+        CHECK(contains(opened.error, "cannot listen on "));
+      }
+    }
+  }
+  ::unlink(path.c_str());
+  CHECK(resources.difference() == "");
+}
+
+TEST_CASE(
+  "a lack of our own is not held against the server, whoever it is", "[net][proxy][faults]") {
+  const test::fault fault = GENERATE(from_range(all_faults({"upstream."})));
+  INFO(fault.describe());
+  proxied world;
+  raw_peer client = world.connect();
+  {
+    const armed failing{fault.at->name(), fault.plan()};
+    client.send(world.request("GET"));
+    if (fault.error != EINTR) {
+      const std::string answer = client.read_head();
+      CHECK(contains(answer, "HTTP/1.1 503 "));
+      CHECK(contains(answer, "\r\nRetry-After: 1\r\n"));
+      // The same connection, at once: nothing spares a server that was not even asked.
+      client = world.connect();
+      client.send(world.request("GET"));
+    }
+  }
+  raw_peer server = world.upstream.accept();
+  CHECK(contains(server.read_head(), "GET / "));
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+
+  CHECK(contains(client.read_until("ok"), "200 OK"));
+  CHECK(world.actors.refusals().empty());
+}
+
+TEST_CASE("a probe that cannot be made says nothing against the server", "[net][http][faults]") {
+  const test::fault fault = GENERATE(from_range(all_faults({"upstream."})));
+  INFO(fault.describe());
+  proxied world;
+  auto outcome = std::make_shared<std::promise<probe_outcome>>();
+  auto said = outcome->get_future();
+  const armed failing{fault.at->name(), fault.plan()};
+
+  world.on([&](net::http::server& server) {
+    server.probe({.address = "127.0.0.1", .port = world.upstream.port(), .scheme = scheme::http},
+      std::chrono::seconds{5},
+      [outcome](probe_outcome what, uint64_t) { outcome->set_value(what); });
+  });
+
+  REQUIRE(said.wait_for(deadline) == std::future_status::ready);
+  CHECK(said.get() == (fault.error == EINTR ? probe_outcome::alive : probe_outcome::timed_out));
+}
+
+TEST_CASE("a new server is looked at when there is a descriptor again", "[net][http][faults]") {
+  const test::fault fault = GENERATE(from_range(all_faults({"upstream."})));
+  INFO(fault.describe());
+  proxied world;
+  auto seen = std::make_shared<std::promise<identity>>();
+  auto said = seen->get_future();
+  const armed failing{fault.at->name(), fault.plan(1, 2)};
+
+  world.on([&](net::http::server& server) {
+    server.look({.address = "127.0.0.1", .port = world.upstream.port(), .scheme = scheme::http},
+      shop, std::chrono::seconds{20}, [seen, done = false](const identity& what) mutable {
+        if (what.outcome != identity::verdict::silent && !std::exchange(done, true))
+          seen->set_value(what);
+      });
+  });
+  // It is asked for its page, then under its prefix.
+  for (int i = 0; i < 2; ++i) {
+    raw_peer server = world.upstream.accept();
+    server.read_head();
+    server.send(
+      "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<!doctype html>");
+  }
+
+  REQUIRE(said.wait_for(deadline) == std::future_status::ready);
+  CHECK(said.get().outcome == identity::verdict::http);
+  CHECK(failing.hits() == 2);
+}
+
+TEST_CASE("a reset before the first byte is tried once more, or told, as it may be repeated",
+  "[net][proxy][faults]") {
+  proxied world;
+  raw_peer client = world.connect();
+
+  SECTION("a GET on a connection that was idle goes to a fresh one") {
+    client.send(world.request("GET"));
+    raw_peer first = world.upstream.accept();
+    first.read_head();
+    first.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    client.read_head();
+    client.send(world.request("GET"));
+    first.read_head();
+    first.reset();
+    raw_peer second = world.upstream.accept();
+    CHECK(contains(second.read_head(), "GET / "));
+    second.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    CHECK(contains(client.read_until("ok"), "200 OK"));
+  }
+  SECTION("a POST is not sent again: the server that took it lives") {
+    client.send(world.request("POST", "Content-Length: 1\r\n") + "x");
+    raw_peer first = world.upstream.accept();
+    first.read_until("\r\n\r\nx");
+    first.reset();
+    REQUIRE(eventually([&] { return world.actors.refusals().size() == 1; }));
+    world.apply(routes_of(2, {world.to}));
+    CHECK(contains(client.read_head(), "HTTP/1.1 502 "));
+    CHECK_FALSE(world.upstream.has_connection());
+  }
+  SECTION("in mid-answer the client sees the cut") {
+    client.send(world.request("GET"));
+    raw_peer first = world.upstream.accept();
+    first.read_head();
+    first.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+    CHECK(contains(client.read_until("half"), "200 OK"));
+    first.reset();
+    CHECK(client.wait_for_end());
+  }
+}
