@@ -62,6 +62,7 @@ net::http::http_settings http_settings_of(const settings& wanted, std::size_t th
   http.idle_timeout = wanted.proxy.idle_timeout;
   http.header_timeout = wanted.limits.header_timeout;
   http.header_bytes = wanted.limits.header_bytes;
+  for (const std::string& peer : wanted.proxy.trusted) http.trusted.add(peer);
   http.connections = std::max<std::size_t>(1, wanted.limits.connections / threads);
   http.preview_domain = wanted.preview.domain;
   http.public_hosts = wanted.public_names.hosts;

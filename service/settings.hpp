@@ -67,8 +67,11 @@ struct settings {
     std::chrono::milliseconds connect_timeout{2000};    // 50 ms to 1 min
     std::chrono::milliseconds upgrade_timeout{10000};   // 100 ms to 10 min
     std::chrono::milliseconds response_timeout{60000};  // to the first byte; 0: none; to 24 h
-    /// For a client: between two requests, and for one write. 1 s to 1 h.
+    /// For a client: between two requests, for the next part of a body, and for one write. 1 s to 1
+    /// h.
     std::chrono::milliseconds idle_timeout{60000};
+    /// Clients whose `Forwarded` and `X-Forwarded-*` are believed: addresses, networks, `unix`.
+    std::vector<std::string> trusted;
   } proxy;
 
   struct {

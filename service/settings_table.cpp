@@ -11,6 +11,8 @@
 #include <cstring>
 #include <utility>
 
+#include "previewd/net/http/trusted_peers.hpp"
+
 namespace previewd {
 
 namespace {
@@ -325,6 +327,16 @@ problem read_frame_ancestor(std::string_view written, std::string& result) {
   return std::nullopt;
 }
 
+/// A peer whose forwarding fields are believed.
+problem read_peer(std::string_view written, std::string& result) {
+  net::http::trusted_peers peers;
+  if (!peers.add(written))
+    return quoted(written) +
+           " is neither an address nor a network; write for example 10.0.0.0/8, ::1 or unix";
+  result = written;
+  return std::nullopt;
+}
+
 problem read_shell(std::string_view written, std::string& result) {
   const std::string path{written};
   if (path.empty() || path.front() != '/')
@@ -485,7 +497,10 @@ std::vector<setting> setting_table(settings& target) {
   add(duration("proxy.response_timeout", target.proxy.response_timeout, 0ms, 24h, "60s",
     "for the first byte of a dev server's answer; 0: none"));
   add(duration("proxy.idle_timeout", target.proxy.idle_timeout, 1s, 1h, "60s",
-    "for a client: between two requests, and for one write"));
+    "for a client: between two requests, for the next part of a body, and for one write"));
+  add(texts("proxy.trusted", target.proxy.trusted, "PEER", "addresses, networks, unix", read_peer,
+    "front proxies whose Forwarded and X-Forwarded-* fields are passed on and added to; those of "
+    "others are dropped"));
 
   group = "Terminals";
   add(text("terminal.shell", target.terminal.shell, "PATH", "an executable file", read_shell,

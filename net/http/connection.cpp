@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <boost/asio/error.hpp>
 #include <boost/asio/write.hpp>
 #include <cstdio>
 #include <utility>
@@ -34,12 +35,20 @@ connection::connection(server_core& core, client_socket socket, std::string clie
     : timed_object{core.live},
       core_{core},
       socket_{std::move(socket)},
-      client_address_{std::move(client_address)} {
+      client_address_{std::move(client_address)},
+      trust_{core_.settings.trusted.contains(client_address_) ? peer_trust::forwarding
+                                                              : peer_trust::none} {
   ++core_.connections;
 }
 
 connection::~connection() {
   if (exchange_ != nullptr) exchange_->connection_ = nullptr;
+}
+
+std::string_view connection::scheme() const noexcept {
+  const std::string_view told =
+    trust_ == peer_trust::forwarding ? forwarded_scheme(head_) : std::string_view{};
+  return told.empty() ? std::string_view{"http"} : told;
 }
 
 void connection::start(std::string_view read_already) {
@@ -80,8 +89,11 @@ void connection::deadline_passed() {
       return;
     case phase::service:
       if (body_done_) {
-        // A body that does not arrive.
-        close(close_reason::timed_out);
+        exchange_->progress_ = service_exchange::progress::answered;
+        response what =
+          problem(408, "request_timeout", "The request's body did not arrive in time.");
+        what.close = true;
+        respond(std::move(what));
       }
       return;
     case phase::answering:
@@ -118,6 +130,8 @@ void connection::received(const error_code& error) {
   }
   if (error) {
     input_ended_ = true;
+    // A client that has said all may still listen (RFC 9112, section 9.6 expects no less of us).
+    if (phase_ == phase::proxying && error == asio::error::eof && proxied_->client_ended()) return;
     // A service request that is being answered may be answered yet, unless it wants to know of the
     // end.
     const bool answer_first =
@@ -161,6 +175,10 @@ void connection::received(const error_code& error) {
 void connection::parse() {
   switch (scanner_.scan(in_.view(), core_.settings.header_bytes)) {
     case head_scanner::progress::incomplete:
+      if (input_ended_) {
+        close(close_reason::peer_closed);
+        return;
+      }
       if (!head_begun_) {
         head_begun_ = true;
         set_deadline(core_.settings.header_timeout);
@@ -171,6 +189,10 @@ void connection::parse() {
       refuse({400, "bad_request", "This is not a request of HTTP/1.1."});
       return;
     case head_scanner::progress::too_large:
+      if (scanner_.in_first_line()) {
+        refuse({414, "uri_too_long", "The request's target is larger than limits.header_bytes."});
+        return;
+      }
       refuse({431, "header_too_large", "The request's head is larger than limits.header_bytes."});
       return;
     case head_scanner::progress::complete:
@@ -200,7 +222,7 @@ void connection::refuse(const message_error& error) {
 void connection::serve() {
   clear_deadline();
   if (head_.chunked) {
-    body_.begin(body_reader::framing::chunked);
+    body_.begin(body_reader::framing::chunked, 0, head_scanner::kind::request);
   } else {
     body_.begin(body_reader::framing::length, head_.content_length.value_or(0));
   }
@@ -262,7 +284,7 @@ void connection::write_own(response what) {
   answered(what.status);
   phase_ = phase::answering;
   own_ = std::move(what);
-  keep_ = head_.keep_alive && !own_.close && !core_.stopping && body_is_read() && !input_ended_;
+  keep_ = head_.keep_alive && !own_.close && !core_.stopping && body_is_read() && !input_ended();
   own_head_.clear();
   write_answer_head(own_head_, own_,
     {.version = head_.version, .keep_alive = keep_, .length = size_of(own_)}, core_.date());
@@ -292,7 +314,7 @@ void connection::own_written(const error_code& error) {
 
 void connection::finished(bool keep) {
   if (closed()) return;
-  if (!keep || input_ended_ || core_.stopping) {
+  if (!keep || input_ended() || core_.stopping) {
     linger();
     return;
   }
@@ -326,6 +348,12 @@ void connection::linger() {
   lingered_ = 0;
   in_.consume(in_.view().size());
   read();
+}
+
+void connection::cut(close_reason why) {
+  error_code ignored;  // an end that looks like a complete one is all that is left then
+  socket_.set_option(asio::socket_base::linger{true, 0}, ignored);
+  close(why);
 }
 
 client_socket connection::take_socket() {
@@ -553,6 +581,7 @@ service_exchange::service_exchange(
     : connection_{&from},
       thread_{from.core().thread},
       client_address_{from.client_address()},
+      scheme_{from.scheme()},
       head_text_{std::move(head_text)},
       head_{std::move(head)},
       target_{std::move(target)} {}

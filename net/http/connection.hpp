@@ -12,6 +12,7 @@
 
 #include "previewd/net/http/buffer.hpp"
 #include "previewd/net/http/core.hpp"
+#include "previewd/net/http/forwarding.hpp"
 #include "previewd/net/http/live.hpp"
 #include "previewd/net/http/message.hpp"
 
@@ -32,7 +33,9 @@ public:
 
   const request_head& head() const noexcept { return head_; }
   const std::string& client_address() const noexcept { return client_address_; }
-  std::string_view scheme() const noexcept { return "http"; }
+  /// `http` or `https`: by what the client reached us, or the front proxy that we believe.
+  std::string_view scheme() const noexcept;
+  peer_trust trust() const noexcept { return trust_; }
   server_core& core() noexcept { return core_; }
 
   // For the proxied request. Each call that ends the request is the last thing its caller does.
@@ -41,6 +44,9 @@ public:
   std::string_view unread() const noexcept { return in_.view(); }
   void consume(std::size_t count) noexcept { in_.consume(count); }
   body_reader& body() noexcept { return body_; }
+
+  /// Whether the client has said that it sends nothing more, and nothing of it waits to be read.
+  bool input_ended() const noexcept { return input_ended_ && in_.empty(); }
 
   /// Sees to it that a read is under way, if there is room: the next part of the body, the next
   /// request, or the client's end.
@@ -60,6 +66,10 @@ public:
 
   /// The answer is complete. `keep`: another request may follow.
   void finished(bool keep);
+
+  /// Closes so that the client sees that something is missing: for an answer whose end is that of
+  /// its connection.
+  void cut(close_reason why);
 
   /// The socket, for a tunnel, when no operation is under way. The connection closes.
   client_socket take_socket();
@@ -104,6 +114,7 @@ private:
   server_core& core_;
   client_socket socket_;
   std::string client_address_;
+  peer_trust trust_;
   flat_buffer in_;
   head_scanner scanner_{head_scanner::kind::request};
   std::string head_text_;
@@ -153,7 +164,7 @@ public:
   io_thread& thread() const override { return thread_; }
   const preview_target* preview() const override { return target_ ? &*target_ : nullptr; }
   const std::string& client_address() const override { return client_address_; }
-  std::string_view scheme() const override { return "http"; }
+  std::string_view scheme() const override { return scheme_; }
   void read_body(std::size_t limit, std::function<void(std::string body)> done) override;
   void respond(response answer) override;
   void start_stream(response head) override;
@@ -171,6 +182,7 @@ private:
   connection* connection_;
   io_thread& thread_;
   std::string client_address_;
+  std::string_view scheme_;  // of static storage
   std::string head_text_;
   request_head head_;
   std::optional<preview_target> target_;

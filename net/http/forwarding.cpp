@@ -68,8 +68,28 @@ bool is_hop_by_hop(std::string_view name) noexcept {
 }
 
 bool is_forwarding_name(std::string_view name) noexcept {
-  if (equal_no_case(name, "forwarded") || equal_no_case(name, "x-real-ip")) return true;
-  return name.size() > 12 && equal_no_case(name.substr(0, 12), "x-forwarded-");
+  constexpr std::array<std::string_view, 3> names{"forwarded", "x-real-ip", "x-forwarded-"};
+  // Programs behind CGI and WSGI read an underscore as a hyphen.
+  const auto same = [](char a, char b) {
+    return a == b || (a >= 'A' && a <= 'Z' && a - 'A' + 'a' == b) || (a == '_' && b == '-');
+  };
+  return std::any_of(names.begin(), names.end(), [&](std::string_view known) {
+    const bool fits =
+      known.back() == '-' ? name.size() > known.size() : name.size() == known.size();
+    return fits && std::equal(known.begin(), known.end(), name.begin(),
+                     [&](char k, char n) { return same(n, k); });
+  });
+}
+
+// All values of a field as one list, with `added` at its end.
+std::string
+extended(const std::vector<field>& fields, std::string_view name, std::string_view added) {
+  std::string out;
+  for (const field& f : fields) {
+    if (!equal_no_case(f.name, name) || f.value.empty()) continue;
+    out.append(f.value).append(", ");
+  }
+  return out.append(added);
 }
 
 // The names in Connection. Those that carry the message itself cannot be named away.
@@ -99,8 +119,11 @@ private:
 // The target that goes upstream: byte for byte what follows the prefix.
 void add_target(std::string& out, const forwarding& how) {
   std::string_view path = how.request.path;
+  // Of a target that is all authority (RFC 9112, section 3.2.4).
+  const bool everything =
+    path.empty() && how.request.method == "OPTIONS" && how.request.query.data() == nullptr;
   if (how.strips()) path.remove_prefix(std::min(how.target.prefix.size(), path.size()));
-  if (path.empty()) path = "/";
+  if (path.empty()) path = everything ? "*" : "/";
   out += path;
   if (how.request.query.data() != nullptr) {
     out += '?';
@@ -295,8 +318,31 @@ unsigned hops_of(const request_head& head) {
   return hops;
 }
 
+std::string_view forwarded_scheme(const request_head& head) noexcept {
+  const std::string_view scheme = head["x-forwarded-proto"];
+  if (equal_no_case(scheme, "https")) return "https";
+  return equal_no_case(scheme, "http") ? "http" : std::string_view{};
+}
+
+std::optional<uint64_t> hops_left(const request_head& head) noexcept {
+  if (head.method != "OPTIONS") return std::nullopt;
+  const std::string_view digits = head["max-forwards"];
+  uint64_t hops = 0;
+  const char* end = digits.data() + digits.size();
+  const auto read = std::from_chars(digits.data(), end, hops);
+  if (digits.empty() || read.ec != std::errc{} || read.ptr != end) return std::nullopt;
+  return hops;
+}
+
 void write_upstream_request(std::string& out, const forwarding& how) {
   const request_head& request = how.request;
+  const bool trusted = how.trust == peer_trust::forwarding;
+  // What previewd adds to, or would say itself.
+  const auto is_own_forwarding = [&](std::string_view name) {
+    return equal_no_case(name, "forwarded") || equal_no_case(name, "x-forwarded-for") ||
+           equal_no_case(name, "x-forwarded-host") || equal_no_case(name, "x-forwarded-proto") ||
+           equal_no_case(name, "x-forwarded-prefix");
+  };
   out.append(request.method).append(" ");
   add_target(out, how);
   out += " HTTP/1.1\r\n";
@@ -306,13 +352,18 @@ void write_upstream_request(std::string& out, const forwarding& how) {
   bool origin_sent = false;
   bool length_sent = false;
   for (const field& f : request.fields) {
-    if (equal_no_case(f.name, "host") || is_hop_by_hop(f.name) || is_forwarding_name(f.name) ||
-        named.has(f.name))
-      continue;
+    if (equal_no_case(f.name, "host") || is_hop_by_hop(f.name) || named.has(f.name)) continue;
+    if (is_forwarding_name(f.name) && (!trusted || is_own_forwarding(f.name))) continue;
     if (equal_no_case(f.name, "content-length")) {
-      // Two that agree become one.
-      if (!length_sent) add(out, f.name, f.value);
+      // Two that agree become one, in the one spelling that everybody reads alike.
+      if (!length_sent) add(out, f.name, std::to_string(request.content_length.value_or(0)));
       length_sent = true;
+    } else if (equal_no_case(f.name, "expect")) {
+      // From a client of HTTP/1.0 it means nothing.
+      if (request.version == 11) add(out, f.name, f.value);
+    } else if (equal_no_case(f.name, "max-forwards")) {
+      const auto left = hops_left(request);
+      add(out, f.name, left && *left > 0 ? std::to_string(*left - 1) : std::string{f.value});
     } else if (equal_no_case(f.name, "origin")) {
       const auto url = parse_absolute(f.value);
       // A foreign one stays what it is: whether it may is the app's to say. On an upgrade it has
@@ -334,12 +385,23 @@ void write_upstream_request(std::string& out, const forwarding& how) {
     out += "Connection: Upgrade\r\nUpgrade: websocket\r\n";
   }
 
-  out.append("Forwarded: for=").append(node_name(how.client_address)).append(";host=");
-  out.append(quoted(request.host)).append(";proto=").append(how.client_scheme).append("\r\n");
-  if (how.client_address != "unix") add(out, "X-Forwarded-For", how.client_address);
-  add(out, "X-Forwarded-Host", request.host);
-  add(out, "X-Forwarded-Proto", how.client_scheme);
-  if (how.strips() && !how.target.prefix.empty()) add(out, "X-Forwarded-Prefix", how.target.prefix);
+  const std::string element = "for=" + node_name(how.client_address) +
+                              ";host=" + quoted(request.host) +
+                              ";proto=" + std::string{how.client_scheme};
+  const std::vector<field> nothing;
+  const std::vector<field>& believed = trusted ? request.fields : nothing;
+  const auto told = [&](std::string_view name, std::string_view otherwise) {
+    const std::string_view value = find_field(believed, name);
+    return value.empty() ? otherwise : value;
+  };
+  add(out, "Forwarded", extended(believed, "forwarded", element));
+  if (how.client_address != "unix")
+    add(out, "X-Forwarded-For", extended(believed, "x-forwarded-for", how.client_address));
+  add(out, "X-Forwarded-Host", told("x-forwarded-host", request.host));
+  add(out, "X-Forwarded-Proto", told("x-forwarded-proto", how.client_scheme));
+  const std::string prefix = std::string{told("x-forwarded-prefix", {})} +
+                             (how.strips() ? how.target.prefix : std::string{});
+  if (!prefix.empty()) add(out, "X-Forwarded-Prefix", prefix);
   out.append("Via: ")
     .append(request.version == 10 ? "1.0 " : "1.1 ")
     .append(via_name)
@@ -371,15 +433,17 @@ void write_client_answer(
   out += "\r\n";
 
   const bool interim = answer.status < 200 && answer.status != 101;
+  // Such answers have no body, whatever they say (RFC 9110, section 8.6).
+  const bool no_length = answer.status < 200 || answer.status == 204;
   const named_fields named{answer.fields};
   bool framing_forbidden = false;
   bool length_sent = false;
   for (const field& f : answer.fields) {
     if (is_hop_by_hop(f.name) || named.has(f.name)) continue;
     if (equal_no_case(f.name, "content-length")) {
-      if (length_sent || form.chunked) continue;
+      if (length_sent || form.chunked || no_length) continue;
       length_sent = true;
-      add(out, f.name, f.value);
+      add(out, f.name, std::to_string(answer.content_length.value_or(0)));
     } else if (equal_no_case(f.name, "location") || equal_no_case(f.name, "content-location")) {
       add(out, f.name, client_location(f.value, how));
     } else if (equal_no_case(f.name, "set-cookie")) {
@@ -413,8 +477,13 @@ void write_client_answer(
     out += "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     return;
   }
-  if (form.chunked) out += "Transfer-Encoding: chunked\r\n";
-  if (!form.keep_alive) {
+  if (form.chunked && !no_length) out += "Transfer-Encoding: chunked\r\n";
+  // What is asked for is part of this answer's meaning (RFC 9110, section 15.5.22).
+  const bool upgrade = answer.status == 426 && answer.websocket_upgrade;
+  if (upgrade) out += "Upgrade: websocket\r\n";
+  if (upgrade) {
+    out += form.keep_alive ? "Connection: Upgrade\r\n" : "Connection: close, Upgrade\r\n";
+  } else if (!form.keep_alive) {
     out += "Connection: close\r\n";
   } else if (how.request.version == 10) {
     out += "Connection: keep-alive\r\n";

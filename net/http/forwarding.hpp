@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,9 @@
 /// another.
 namespace previewd::net::http {
 
+/// Whether a client's forwarding fields are believed (`proxy.trusted`).
+enum class peer_trust : uint8_t { none, forwarding };
+
 /// The two sides of one proxied request.
 struct forwarding {
   const request_head& request;
@@ -20,6 +24,9 @@ struct forwarding {
   const endpoint& upstream;
   std::string_view client_address;  // numeric, or "unix"
   std::string_view client_scheme = "http";
+  /// Whether what the client says in `Forwarded` and `X-Forwarded-*` is passed on and added to, or
+  /// dropped.
+  peer_trust trust = peer_trust::none;
 
   bool strips() const noexcept {
     return target.by == preview_target::address::path && prefix == prefix_mode::stripped;
@@ -34,6 +41,14 @@ constexpr std::string_view preview_cookie = "previewd_preview";
 
 /// How often the request came through previewd already (Via, RFC 9110, section 7.6.3).
 unsigned hops_of(const request_head& head);
+
+/// By what a client says it reached the front proxy that it is: `http` or `https`, or nothing
+/// (`X-Forwarded-Proto`).
+std::string_view forwarded_scheme(const request_head& head) noexcept;
+
+/// How many hops an OPTIONS request may still make (Max-Forwards, RFC 9110, section 7.6.2).
+/// Nothing: as many as it likes.
+std::optional<uint64_t> hops_left(const request_head& head) noexcept;
 
 /// Appends the head for the server: as it knows itself (`localhost:PORT`), with the true names in
 /// `Forwarded` and `X-Forwarded-*`. `Connection: Upgrade` for a WebSocket; otherwise the connection

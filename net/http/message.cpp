@@ -17,7 +17,7 @@ constexpr char lower(char c) noexcept {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
-enum char_class : unsigned char { is_token = 1, is_value = 2, is_target = 4 };
+enum char_class : unsigned char { is_token = 1, is_value = 2, is_target = 4, is_host = 8 };
 
 constexpr std::array<unsigned char, 256> classes = [] {
   std::array<unsigned char, 256> table{};
@@ -27,12 +27,16 @@ constexpr std::array<unsigned char, 256> classes = [] {
     unsigned char value = 0;
     if (alphanumeric) value |= is_token;
     if ((i >= 0x20 && i != 0x7f) || i == '\t') value |= is_value;
-    // Bytes beyond ASCII are not allowed in a target, but sent; they do no harm as they are.
-    if (i > 0x20 && i != 0x7f) value |= is_target;
+    // Bytes beyond ASCII are not allowed in a target, but sent; they do no harm as they are. A
+    // fragment is never sent, and two readers could take its '#' differently.
+    if (i > 0x20 && i != 0x7f && i != '#') value |= is_target;
+    if (alphanumeric) value |= is_host;
     table[i] = value;
   }
   for (char c : std::string_view{"!#$%&'*+-.^_`|~"})
     table[static_cast<unsigned char>(c)] |= is_token;
+  // `unreserved` and `sub-delims` (RFC 3986, section 3.2.2), but for the comma: it makes lists.
+  for (char c : std::string_view{"-._~!$&'()*+;="}) table[static_cast<unsigned char>(c)] |= is_host;
   return table;
 }();
 
@@ -74,19 +78,26 @@ std::string_view next_line(std::string_view& text) noexcept {
 
 enum class field_fault : uint8_t { none, malformed, too_many };
 
-field_fault read_fields(std::string_view text, std::vector<field>& fields) {
+field_fault
+read_fields(std::string_view text, std::vector<field>& fields, head_scanner::kind kind) {
   fields.clear();
   while (true) {
     const std::string_view line = next_line(text);
     if (line.empty()) return field_fault::none;
     const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return field_fault::malformed;
+    std::string_view name = line.substr(0, colon);
+    // A blank before the colon is refused in a request, and taken out of an answer (RFC 9112,
+    // section 5.1).
+    while (kind == head_scanner::kind::answer && !name.empty() &&
+           (name.back() == ' ' || name.back() == '\t'))
+      name.remove_suffix(1);
     // A line that begins with a blank continues the one before (obs-fold): not a token either.
-    if (colon == 0 || colon == std::string_view::npos || !all(line.substr(0, colon), is_token))
-      return field_fault::malformed;
+    if (name.empty() || !all(name, is_token)) return field_fault::malformed;
     const std::string_view value = trimmed(line.substr(colon + 1));
     if (!all(value, is_value)) return field_fault::malformed;
     if (fields.size() == most_fields) return field_fault::too_many;
-    fields.push_back({line.substr(0, colon), value});
+    fields.push_back({name, value});
   }
 }
 
@@ -110,18 +121,19 @@ framing_fields read_framing(const std::vector<field>& fields) {
       if (f.value.empty()) result.wrong = true;
       for_each_element(f.value, [&](std::string_view coding) {
         ++result.transfer_codings;
-        if (!equal_no_case(coding, "chunked")) {
-          result.unsupported = true;
-        } else if (result.chunked) {
-          result.wrong = true;
-        } else {
+        // Chunked comes once, and last (RFC 9112, section 6.1).
+        if (result.chunked) result.wrong = true;
+        if (equal_no_case(coding, "chunked")) {
           result.chunked = true;
+        } else {
+          result.unsupported = true;
         }
       });
       if (result.transfer_codings == 0) result.wrong = true;
     }
   }
-  if (result.transfer_codings != 0 && result.content_length) result.wrong = true;
+  if (result.transfer_codings != 0 && (result.content_length || !result.chunked))
+    result.wrong = true;
   return result;
 }
 
@@ -160,12 +172,40 @@ bool read_target(request_head& head, std::string_view& authority) {
   return true;
 }
 
-// A host, with a port or without (RFC 3986, section 3.2.2); loosely, since it is compared and never
-// resolved.
-bool plausible_host(std::string_view host) noexcept {
-  return !host.empty() && std::all_of(host.begin(), host.end(), [](char c) {
-    return is(c, is_target) && std::string_view{"/?#@\\,\"<>"}.find(c) == std::string_view::npos;
-  });
+constexpr int hex_digit(char c) noexcept {
+  if (c >= '0' && c <= '9') return c - '0';
+  const char l = lower(c);
+  return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
+}
+
+// A host, with a port or without (RFC 3986, sections 3.2.2 and 3.2.3). What stands in brackets is
+// not looked into, since it is compared and never resolved.
+bool is_authority(std::string_view text) noexcept {
+  std::string_view host = text;
+  std::string_view port;
+  if (!text.empty() && text.front() == '[') {
+    const std::size_t end = text.find(']');
+    if (end == std::string_view::npos || end < 3) return false;
+    host = text.substr(1, end - 1);
+    port = text.substr(end + 1);
+    const auto literal = [](char c) { return is(c, is_host) || c == ':'; };
+    if (!std::all_of(host.begin(), host.end(), literal)) return false;
+  } else {
+    const std::size_t colon = std::min(text.find(':'), text.size());
+    host = text.substr(0, colon);
+    port = text.substr(colon);
+    if (host.empty()) return false;
+    for (std::size_t i = 0; i < host.size(); ++i) {
+      if (is(host[i], is_host)) continue;
+      if (host[i] != '%' || i + 2 >= host.size() || hex_digit(host[i + 1]) < 0 ||
+          hex_digit(host[i + 2]) < 0)
+        return false;
+      i += 2;
+    }
+  }
+  if (port.empty()) return true;
+  return port.front() == ':' && port.size() <= 6 &&
+         std::all_of(port.begin() + 1, port.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
 }  // namespace
@@ -271,8 +311,11 @@ std::optional<message_error> read_request_head(std::string_view text, request_he
     return malformed("The request line is not HTTP/1.1.");
   if (head.method == "CONNECT")
     return message_error{501, "not_implemented", "This is not a forward proxy."};
+  // Its answer would hold the cookies that a page must not see (RFC 9110, section 9.3.8).
+  if (head.method == "TRACE")
+    return message_error{501, "not_implemented", "TRACE is not passed on."};
 
-  switch (read_fields(text, head.fields)) {
+  switch (read_fields(text, head.fields, head_scanner::kind::request)) {
     case field_fault::malformed:
       return malformed("A header field is malformed.");
     case field_fault::too_many:
@@ -291,10 +334,10 @@ std::optional<message_error> read_request_head(std::string_view text, request_he
   }
   if (hosts > 1) return malformed("The request has more than one Host.");
   if (hosts == 0 && head.version == 11) return malformed("The request has no Host.");
-  if (!head.host.empty() && !plausible_host(head.host))
+  if (!head.host.empty() && !is_authority(head.host))
     return malformed("The Host is not a host name.");
   if (!authority.empty()) {
-    if (!plausible_host(authority)) return malformed("The Host is not a host name.");
+    if (!is_authority(authority)) return malformed("The Host is not a host name.");
     head.host = authority;
   }
 
@@ -310,15 +353,21 @@ std::optional<message_error> read_request_head(std::string_view text, request_he
 
   bool connection_upgrade = false;
   bool websocket = false;
+  bool expects_more = false;
   for (const field& f : head.fields) {
     if (equal_no_case(f.name, "connection")) connection_upgrade |= list_has(f.value, "upgrade");
     if (equal_no_case(f.name, "upgrade")) websocket |= list_has(f.value, "websocket");
-    if (equal_no_case(f.name, "expect"))
-      head.expects_continue |= equal_no_case(f.value, "100-continue");
+    // HTTP/1.0 knows no expectations (RFC 9110, section 10.1.1).
+    if (head.version == 11 && equal_no_case(f.name, "expect"))
+      for_each_element(f.value, [&](std::string_view expected) {
+        (equal_no_case(expected, "100-continue") ? head.expects_continue : expects_more) = true;
+      });
   }
+  if (expects_more)
+    return message_error{
+      417, "expectation_failed", "100-continue is the only expectation that can be met."};
   head.websocket_upgrade = head.version == 11 && head.method == "GET" && connection_upgrade &&
                            websocket && !head.chunked && head.content_length.value_or(0) == 0;
-  if (head.version == 10) head.expects_continue = false;
   return std::nullopt;
 }
 
@@ -336,7 +385,7 @@ bool read_answer_head(std::string_view text, answer_head& head) {
   head.status = static_cast<unsigned>(*status);
   if (line.size() > 13) head.reason = line.substr(13);
   if (!all(head.reason, is_value)) return false;
-  if (read_fields(text, head.fields) != field_fault::none) return false;
+  if (read_fields(text, head.fields, head_scanner::kind::answer) != field_fault::none) return false;
 
   const framing_fields framing = read_framing(head.fields);
   if (framing.wrong || framing.unsupported || (framing.chunked && head.version == 10)) return false;
@@ -348,8 +397,9 @@ bool read_answer_head(std::string_view text, answer_head& head) {
   return true;
 }
 
-void body_reader::begin(framing how, uint64_t length) noexcept {
+void body_reader::begin(framing how, uint64_t length, head_scanner::kind of) noexcept {
   framing_ = how;
+  of_ = of;
   left_ = 0;
   overhead_ = 0;
   switch (how) {
@@ -413,15 +463,10 @@ std::size_t body_reader::feed_chunked(std::string_view bytes, std::string* conte
 
 // RFC 9112, section 7.1. One byte of what is not data.
 void body_reader::step(char c) noexcept {
-  const auto hex = [](char x) -> int {
-    if (x >= '0' && x <= '9') return x - '0';
-    const char l = lower(x);
-    return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
-  };
   switch (state_) {
     case state::size_first:
     case state::size: {
-      const int digit = hex(c);
+      const int digit = hex_digit(c);
       if (digit >= 0) {
         if (left_ >> 58 != 0 || ++overhead_ > 16) {
           state_ = state::wrong;
@@ -436,7 +481,6 @@ void body_reader::step(char c) noexcept {
       } else if (c == ';') {
         state_ = state::extension;
       } else {
-        // Blanks after the size are what some servers pad it with.
         state_ = c == ' ' || c == '\t' ? state::size_blank : state::wrong;
       }
       return;
@@ -444,7 +488,9 @@ void body_reader::step(char c) noexcept {
     case state::size_blank:
       if (++overhead_ > longest_chunk_line) {
         state_ = state::wrong;
-      } else if (c == '\r') {
+      } else if (c == '\r' && of_ == head_scanner::kind::answer) {
+        // Blanks are what some servers pad the size with; in a request they stand before an
+        // extension only.
         state_ = state::size_lf;
       } else if (c == ';') {
         state_ = state::extension;
@@ -477,7 +523,15 @@ void body_reader::step(char c) noexcept {
       if (c == '\r') {
         state_ = state::last_lf;
       } else {
-        state_ = is(c, is_token) && ++overhead_ < longest_trailers ? state::trailer : state::wrong;
+        state_ =
+          is(c, is_token) && ++overhead_ < longest_trailers ? state::trailer_name : state::wrong;
+      }
+      return;
+    case state::trailer_name:
+      if (c == ':') {
+        state_ = state::trailer;
+      } else if (!is(c, is_token) || ++overhead_ > longest_trailers) {
+        state_ = state::wrong;
       }
       return;
     case state::trailer:

@@ -56,6 +56,9 @@ public:
   std::size_t begin() const noexcept { return begin_; }
   std::size_t end() const noexcept { return line_; }
 
+  /// After `too_large`: whether it is the first line that is.
+  bool in_first_line() const noexcept { return !first_line_read_; }
+
   void reset() noexcept;
 
 private:
@@ -96,7 +99,9 @@ class body_reader {
 public:
   enum class framing : uint8_t { none, length, chunked, until_close };
 
-  void begin(framing how, uint64_t length = 0) noexcept;
+  /// `of`: a request's chunks are read to the letter, an answer's may be padded as servers do.
+  void begin(
+    framing how, uint64_t length = 0, head_scanner::kind of = head_scanner::kind::answer) noexcept;
 
   /// Takes bytes off the front and returns how many belong to the body, framing and trailers
   /// included. Stops at its end, or at the byte that is wrong. Appends the content alone to
@@ -123,6 +128,7 @@ private:
     data_cr,
     data_lf,
     trailer_begin,
+    trailer_name,
     trailer,
     trailer_lf,
     last_lf,
@@ -133,6 +139,7 @@ private:
   void step(char c) noexcept;
 
   framing framing_ = framing::none;
+  head_scanner::kind of_ = head_scanner::kind::answer;
   state state_ = state::done;
   uint64_t left_ = 0;
   std::size_t overhead_ = 0;  // bytes of the line or the trailers under way

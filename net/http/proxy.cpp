@@ -38,7 +38,7 @@ constexpr std::string_view no_answer = "The dev server closed the connection wit
 
 forwarding proxied_request::forwarding_of() const {
   return {client_.head(), target_, server_->what.prefix, server_->what.upstream,
-    client_.client_address(), client_.scheme()};
+    client_.client_address(), client_.scheme(), client_.trust()};
 }
 
 observer proxied_request::seen_as() const {
@@ -60,11 +60,19 @@ void proxied_request::start(preview_target target) {
   resend_ = resend::allowed;
   hold_begun_ = waiting_for_routes_ = false;
   up_body_ = down_bytes_ = 0;
-  up_failed_ = sending_down_ = answer_begun_ = false;
+  up_failed_ = sending_down_ = answer_begun_ = awaiting_body_ = told_to_go_on_ = false;
+  ends_with_connection_ = false;
   stage_ = stage::none;
   if (hops_of(client_.head()) >= core_.settings.hops) {
     fail(508, "loop_detected",
       "The request has come through previewd too often: the preview leads back to itself.");
+    return;
+  }
+  if (hops_left(client_.head()) == uint64_t{0}) {
+    response last;
+    last.status = 204;
+    last.fields.emplace_back("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    client_.answer(std::move(last));
     return;
   }
   dispatch();
@@ -234,6 +242,17 @@ void proxied_request::send_request() {
     fail(400, "bad_request", "The body's chunks are malformed.");
     return;
   }
+  await_answer();
+  link_->send({bytes_of(up_head_), bytes_of(client_.unread().substr(0, up_body_))});
+  link_->receive(answer_buffer);
+  if (up_body_ != 0 || client_.head().websocket_upgrade) return;
+  // Bytes that were expected with the head come late; who waits for a 100 waits for the server.
+  if (!client_.body().complete() && !client_.head().expects_continue) await_body();
+  client_.read();
+}
+
+void proxied_request::await_answer() {
+  awaiting_body_ = false;
   const auto limit = client_.head().websocket_upgrade ? core_.settings.upgrade_timeout
                                                       : core_.settings.response_timeout;
   if (limit == std::chrono::milliseconds::zero()) {
@@ -241,9 +260,46 @@ void proxied_request::send_request() {
   } else {
     client_.set_deadline(limit);
   }
-  link_->send({bytes_of(up_head_), bytes_of(client_.unread().substr(0, up_body_))});
-  link_->receive(answer_buffer);
-  if (up_body_ == 0 && !client_.head().websocket_upgrade) client_.read();
+}
+
+void proxied_request::await_body() {
+  awaiting_body_ = true;
+  client_.set_deadline(core_.settings.idle_timeout);
+}
+
+void proxied_request::end_sending() {
+  if (link_ == nullptr || link_->sending()) return;
+  link_->end_sending();
+  // Whether the client is still there cannot be known: not for ever.
+  if (stage_ == stage::answering && !sending_down_)
+    client_.set_deadline(core_.settings.idle_timeout);
+  if (stage_ == stage::waiting && core_.settings.response_timeout.count() == 0)
+    client_.set_deadline(core_.settings.idle_timeout);
+}
+
+bool proxied_request::client_ended() {
+  if (client_.head().websocket_upgrade || !client_.body().complete()) return false;
+  switch (stage_) {
+    case stage::connecting:
+      return true;
+    case stage::waiting:
+    case stage::answering:
+      if (client_.input_ended()) end_sending();
+      return true;
+    case stage::held:  // who waits for nothing in particular has given up
+    case stage::none:
+    case stage::switching:
+      return false;
+  }
+  return false;
+}
+
+void proxied_request::cut(close_reason why) {
+  if (ends_with_connection_) {
+    client_.cut(why);
+  } else {
+    client_.close(why);
+  }
 }
 
 void proxied_request::link_sent(const error_code& error) {
@@ -276,7 +332,12 @@ void proxied_request::client_received() {
 void proxied_request::pump_up() {
   if (link_ == nullptr || link_->sending() || up_failed_) return;
   if (client_.body().complete()) {
-    client_.read();
+    if (awaiting_body_ && stage_ == stage::waiting) await_answer();
+    if (client_.input_ended()) {
+      end_sending();
+    } else {
+      client_.read();
+    }
     return;
   }
   up_body_ = client_.body().feed(client_.unread());
@@ -289,13 +350,13 @@ void proxied_request::pump_up() {
     return;
   }
   if (up_body_ == 0) {
+    if (stage_ == stage::waiting && (!client_.head().expects_continue || told_to_go_on_))
+      await_body();
     client_.read();
     return;
   }
   // An upload that goes on is not overdue.
-  if (stage_ == stage::waiting &&
-      core_.settings.response_timeout != std::chrono::milliseconds::zero())
-    client_.set_deadline(core_.settings.response_timeout);
+  if (stage_ == stage::waiting) await_answer();
   link_->send({bytes_of(client_.unread().substr(0, up_body_)), {}});
 }
 
@@ -306,7 +367,10 @@ void proxied_request::link_received(const error_code& error) {
     return;
   }
   if (stage_ == stage::waiting) {
-    if (!answer_begun_) {
+    if (client_.input_ended()) {
+      // Many servers end with a client that has ended: it says nothing of their health.
+      client_.close(close_reason::peer_closed);
+    } else if (!answer_begun_) {
       died_before_answer();
     } else if (sending_down_) {
       // An interim answer is on its way: another one cannot be begun.
@@ -321,8 +385,7 @@ void proxied_request::link_received(const error_code& error) {
     if (answer_body_.complete()) {
       answer_complete();
     } else {
-      // The client sees that it is cut.
-      client_.close(close_reason::peer_closed);
+      cut(close_reason::peer_closed);
     }
   }
 }
@@ -367,7 +430,7 @@ void proxied_request::link_closed(close_reason why) {
       return;
     case stage::answering:
     case stage::switching:
-      client_.close(why);
+      cut(why);
       return;
     case stage::none:
     case stage::held:
@@ -400,11 +463,16 @@ void proxied_request::pump_down() {
   decoded_.clear();
   down_bytes_ = answer_body_.feed(link_->unread(), decode ? &decoded_ : nullptr);
   if (answer_body_.malformed()) {
-    client_.close(close_reason::peer_closed);
+    cut(close_reason::peer_closed);
     return;
   }
   if (down_bytes_ == 0) {
-    client_.clear_deadline();
+    // An answer may take its time (SSE), unless it is the client that has to go on.
+    if (client_.body().complete() && !client_.input_ended()) {
+      client_.clear_deadline();
+    } else {
+      client_.set_deadline(core_.settings.idle_timeout);
+    }
     link_->receive(answer_buffer);
     return;
   }
@@ -438,7 +506,7 @@ void proxied_request::head_arrived(std::size_t length) {
     }
     write_client_answer(down_head_, answer_, forwarding_of(), {});
     down_bytes_ = 0;
-    sending_down_ = true;
+    sending_down_ = told_to_go_on_ = true;
     client_.send({bytes_of(down_head_), {}});
     return;
   }
@@ -468,8 +536,15 @@ void proxied_request::head_arrived(std::size_t length) {
   }
   const bool until_close = answer_body_.how() == body_reader::framing::until_close;
   const bool decode = answer_.chunked && head.version == 10;
-  keep_link_ = answer_.keep_alive && !until_close;
-  keep_client_ = head.keep_alive && !until_close && !(decode && !no_body) && !core_.stopping;
+  // What follows an answer without a body, against its own word, would be taken for the next one.
+  const bool body_denied =
+    status == 204 && (answer_.chunked || answer_.content_length.value_or(0) != 0);
+  keep_link_ = answer_.keep_alive && !until_close && !body_denied;
+  ends_with_connection_ = until_close || (decode && !no_body);
+  // An answer that comes before the whole request ends the connection: what is left of the body has
+  // nowhere to go (RFC 9112, section 9.6).
+  keep_client_ = head.keep_alive && !ends_with_connection_ && !core_.stopping &&
+                 client_.body().complete() && !client_.input_ended();
   form.keep_alive = keep_client_;
   form.chunked = answer_.chunked && head.version == 11;
   form.set_cookie =
@@ -500,9 +575,11 @@ void proxied_request::client_sent(const error_code& error) {
   link_->consume(std::exchange(down_bytes_, 0));
   if (stage_ == stage::switching) {
     open_tunnel();
-  } else {
-    pump_down();
+    return;
   }
+  // After an interim answer it is the client's turn.
+  if (stage_ == stage::waiting && !client_.body().complete() && !link_->sending()) await_body();
+  pump_down();
 }
 
 void proxied_request::answer_complete() {
@@ -510,7 +587,8 @@ void proxied_request::answer_complete() {
   stage_ = stage::none;
   // An answer that came before the whole request was read ends both connections: what is left of
   // the body has nowhere to go.
-  const bool request_done = client_.body().complete() && !link->sending() && !up_failed_;
+  const bool request_done =
+    client_.body().complete() && !link->sending() && !up_failed_ && !client_.input_ended();
   client_.consume(std::exchange(up_body_, 0));
   link->detach();
   if (keep_link_ && request_done) {
@@ -550,13 +628,15 @@ void proxied_request::deadline_passed() {
     case stage::waiting:
       if (sending_down_) {
         client_.close(close_reason::timed_out);
+      } else if (awaiting_body_) {
+        fail(408, "request_timeout", "The request's body did not arrive in time.");
       } else {
         fail(504, "timed_out", "The dev server did not answer in time.");
       }
       return;
     case stage::answering:
     case stage::switching:
-      client_.close(close_reason::timed_out);
+      cut(close_reason::timed_out);
       return;
     case stage::none:
       return;

@@ -28,6 +28,9 @@ public:
   // From the connection.
   void client_received();
   void client_sent(const error_code& error);
+  /// The client has ended its side of the connection and may still wait for the answer. False:
+  /// there is nothing that it could get.
+  bool client_ended();
   void deadline_passed();
   /// The connection closes: lets go of everything.
   void abandon();
@@ -62,6 +65,10 @@ private:
   void drop_link();
   void send_request();
   void pump_up();
+  void await_answer();
+  void await_body();
+  void end_sending();
+  void cut(close_reason why);
   void pump_down();
   void head_arrived(std::size_t length);
   void died_before_answer();
@@ -90,6 +97,8 @@ private:
   std::string up_head_;
   std::size_t up_body_ = 0;  // bytes of the client's buffer that are being sent
   bool up_failed_ = false;
+  bool awaiting_body_ = false;  // the deadline is for the client's next bytes
+  bool told_to_go_on_ = false;  // an interim answer has been passed on
 
   head_scanner scanner_{head_scanner::kind::answer};
   std::string answer_text_;
@@ -99,7 +108,8 @@ private:
   std::string decoded_;         // a chunked body, for a client that knows no chunks
   std::size_t down_bytes_ = 0;  // of the server's buffer that are being sent
   bool sending_down_ = false;
-  bool answer_begun_ = false;  // a byte has come back
+  bool answer_begun_ = false;          // a byte has come back
+  bool ends_with_connection_ = false;  // the answer does, as the client sees it
   bool keep_client_ = true;
   bool keep_link_ = true;
 };

@@ -229,7 +229,8 @@ std::optional<host_and_port> split_host(std::string_view host) {
     name = host.substr(0, colon);
     port = host.substr(colon);
   }
-  if (!port.empty()) {
+  // A colon with nothing behind it means the scheme's own port (RFC 3986, section 6.2.3).
+  if (port.size() > 1) {
     const auto number = port_number(port.substr(1));
     if (!number) return std::nullopt;
     result.port = *number;

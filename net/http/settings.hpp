@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "previewd/net/http/trusted_peers.hpp"
+
 namespace previewd::net::http {
 
 /// Whether previews also have path addresses (`preview.path`).
@@ -32,7 +34,8 @@ struct http_settings {
   std::chrono::milliseconds upgrade_timeout{10000};
   /// To the first byte of an answer; 0: none. To 24 h.
   std::chrono::milliseconds response_timeout{60000};
-  /// For a client: between two requests, and for one write. 1 s to 1 h.
+  /// For a client: between two requests, for the next part of a body, and for one write. 1 s to 1
+  /// h.
   std::chrono::milliseconds idle_timeout{60000};
   /// For a client's whole request head. 100 ms to 10 min.
   std::chrono::milliseconds header_timeout{15000};
@@ -52,6 +55,8 @@ struct http_settings {
   std::size_t remembered_workspaces = 4096;
   /// Times a request may come through previewd before it is a loop (508). 1 to 100.
   unsigned hops = 5;
+
+  trusted_peers trusted;  // whose forwarding fields are believed
 
   std::string preview_domain = "preview.localhost";  // lower case
   path_addresses paths = path_addresses::on;

@@ -136,6 +136,11 @@ void upstream_link::send(std::array<asio::const_buffer, 2> bytes) {
   }));
 }
 
+void upstream_link::end_sending() {
+  error_code ignored;  // a connection that is broken says so when it is read
+  socket_.shutdown(tcp::socket::shutdown_send, ignored);
+}
+
 void upstream_link::receive(std::size_t most) {
   if (receiving_) return;
   // A read that filled its room is followed by larger ones: a long answer costs fewer of them.

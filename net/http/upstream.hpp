@@ -99,6 +99,9 @@ public:
   void send(std::array<asio::const_buffer, 2> bytes);
   bool sending() const noexcept { return sending_; }
 
+  /// Nothing more is sent: the server sees the end of what it is sent, and may answer yet.
+  void end_sending();
+
   /// Sees to it that a read is under way; then `link_received`. `most`: bytes that may be held
   /// unread.
   void receive(std::size_t most);

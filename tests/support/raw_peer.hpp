@@ -31,13 +31,15 @@ public:
   raw_peer(raw_peer&& other) noexcept
       : descriptor_{std::exchange(other.descriptor_, -1)},
         read_{std::move(other.read_)},
-        ended_{other.ended_} {}
+        ended_{other.ended_},
+        reset_{other.reset_} {}
   raw_peer& operator=(raw_peer&& other) noexcept {
     if (this != &other) {
       close();
       descriptor_ = std::exchange(other.descriptor_, -1);
       read_ = std::move(other.read_);
       ended_ = other.ended_;
+      reset_ = other.reset_;
     }
     return *this;
   }
@@ -107,6 +109,15 @@ public:
     return !read_.empty() || ::poll(&p, 1, 0) > 0;
   }
 
+  /// Whether bytes are there right now; an end is none.
+  bool has_bytes() {
+    char byte = 0;
+    return !read_.empty() || (open() && ::recv(descriptor_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0);
+  }
+
+  /// Whether the other side's end, once read, was a reset.
+  bool was_reset() const { return reset_; }
+
   /// No more bytes from this side (a FIN); it still reads.
   void shutdown() { ::shutdown(descriptor_, SHUT_WR); }
 
@@ -136,6 +147,7 @@ private:
     char bytes[65536];
     const ssize_t n = ::recv(descriptor_, bytes, sizeof bytes, 0);
     if (n <= 0) {
+      reset_ = n < 0 && errno == ECONNRESET;
       ended_ = true;
       return false;
     }
@@ -152,6 +164,7 @@ private:
   int descriptor_ = -1;
   std::string read_;
   bool ended_ = false;
+  bool reset_ = false;
 };
 
 /// A dev server that does only what the test says.
