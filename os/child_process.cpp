@@ -9,6 +9,7 @@
 #include <csignal>
 #include <string_view>
 
+#include "previewd/os/descriptor_limit.hpp"
 #include "previewd/os/system_call.hpp"
 
 namespace previewd::os {
@@ -189,8 +190,11 @@ start_result start_process(const process_spec& spec) {
         errno = ::posix_spawn(&pid, program->c_str(), actions.get(), attributes.get(),
           arguments.data(), environment.data());
         return errno == 0 ? 0 : -1;
-      }) == 0)
+      }) == 0) {
+    // posix_spawn has no way to say it before; a program needs longer than this to look.
+    restore_descriptor_limit(pid);
     return pid;
+  }
   const int failure = errno;
   switch (failure) {
     case ENOENT:

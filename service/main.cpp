@@ -1,4 +1,3 @@
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <caf/actor_system.hpp>
@@ -8,21 +7,10 @@
 #include <iostream>
 
 #include "previewd/messages/all.hpp"
+#include "previewd/os/descriptor_limit.hpp"
 #include "previewd/service/service.hpp"
 #include "previewd/service/settings_load.hpp"
 #include "previewd/support/log.hpp"
-
-namespace {
-
-/// Every terminal and tunnel is a descriptor or two: take all that we may have.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   auto loaded = previewd::load_settings(argc, argv, environ);
@@ -33,7 +21,14 @@ int main(int argc, char** argv) {
   }
   const auto& settings = std::get<previewd::settings>(loaded);
   previewd::log::configure(settings.log);
-  raise_descriptor_limit();
+  // Every terminal and every client is a descriptor or two: take all that we may have. A client of
+  // a preview has two, its own and the one of its server.
+  const uint64_t descriptors = previewd::os::raise_descriptor_limit();
+  if (descriptors < 2 * uint64_t{settings.limits.connections} + 256)
+    previewd::log::warn("few_descriptors",
+      "limits.connections is more than the limit of open descriptors (RLIMIT_NOFILE) allows; some "
+      "clients will be answered 503",
+      {{"connections", settings.limits.connections}, {"descriptors", descriptors}});
   std::signal(SIGPIPE, SIG_IGN);
   // Blocked before any thread starts, so that they come to the wait below and nowhere else.
   sigset_t ending;

@@ -64,6 +64,8 @@ net::http::http_settings http_settings_of(const settings& wanted, std::size_t th
   http.header_bytes = wanted.limits.header_bytes;
   for (const std::string& peer : wanted.proxy.trusted) http.trusted.add(peer);
   http.connections = std::max<std::size_t>(1, wanted.limits.connections / threads);
+  http.per_address = wanted.limits.per_address;
+  http.per_workspace = wanted.limits.per_workspace;
   http.preview_domain = wanted.preview.domain;
   http.public_hosts = wanted.public_names.hosts;
   http.auth_origins = wanted.auth.origins;

@@ -84,8 +84,10 @@ struct settings {
   struct {
     uint64_t header_bytes = 32 * 1024;                // of one request's head; 1 KiB to 1 MiB
     std::chrono::milliseconds header_timeout{15000};  // for the whole head; 100 ms to 10 min
-    uint32_t connections = 4096;                      // of clients, at once; 16 to 1000000
-    uint32_t terminals_per_user = 16;                 // running, over all projects; 1 to 10000
+    uint32_t connections = 4096;           // of clients, at once, tunnels among them; 16 to 1000000
+    uint32_t per_address = 0;              // of clients of one address; 0: no limit; to 1000000
+    uint32_t per_workspace = 2048;         // to servers of one workspace; 0: no limit; to 1000000
+    uint32_t terminals_per_user = 16;      // running, over all projects; 1 to 10000
     uint64_t client_buffer = 1024 * 1024;  // bytes a client may fall behind; 64 KiB to 1 GiB
     uint32_t event_ring = 4096;            // events kept for those who come back; 16 to 1048576
   } limits;

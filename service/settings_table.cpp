@@ -520,7 +520,14 @@ std::vector<setting> setting_table(settings& target) {
   add(duration("limits.header_timeout", target.limits.header_timeout, 100ms, 10min, "15s",
     "for the whole head of a request"));
   add(count("limits.connections", target.limits.connections, 16, 1'000'000,
-    "connections of clients at once"));
+    "connections of clients at once, WebSockets among them; more of them wait"));
+  add(count("limits.per_address", target.limits.per_address, 0, 1'000'000,
+    "connections of clients of one address, but for those in proxy.trusted; more of them are "
+    "answered 429; 0: no limit"));
+  add(count("limits.per_workspace", target.limits.per_workspace, 0, 1'000'000,
+    "connections to the dev servers of one workspace, WebSockets among them; what needs one more "
+    "is "
+    "answered 429; 0: no limit"));
   add(count("limits.terminals_per_user", target.limits.terminals_per_user, 1, 10'000,
     "running terminals of one user, over all projects"));
   add(size("limits.client_buffer", target.limits.client_buffer, 64 * kib, 1024 * mib, "1MiB",

@@ -31,13 +31,15 @@ std::size_t size_of(const response& answer) {
 
 }  // namespace
 
-connection::connection(server_core& core, client_socket socket, std::string client_address)
+connection::connection(
+  server_core& core, client_socket socket, std::string client_address, open_slot slot)
     : timed_object{core.live},
       core_{core},
       socket_{std::move(socket)},
       client_address_{std::move(client_address)},
       trust_{core_.settings.trusted.contains(client_address_) ? peer_trust::forwarding
-                                                              : peer_trust::none} {
+                                                              : peer_trust::none},
+      slot_{std::move(slot)} {
   ++core_.connections;
 }
 
@@ -67,6 +69,7 @@ void connection::closing() {
   error_code ignored;  // a socket that fails to close is closed all the same
   socket_.close(ignored);
   if (proxied_ != nullptr) proxied_->abandon();
+  slot_ = {};
   queue_.clear();
   body_done_ = nullptr;
   if (const auto exchange = detach_exchange()) {
@@ -519,7 +522,8 @@ std::optional<released_connection> connection::release() {
   if (!head_.websocket_upgrade || reading_ || sending_ || phase_ != phase::service)
     return std::nullopt;
   answered(101);
-  released_connection result{std::move(socket_), exchange_->head_text_, std::string{in_.view()}};
+  released_connection result{
+    std::move(socket_), exchange_->head_text_, std::string{in_.view()}, std::move(slot_)};
   detach_exchange();
   close(close_reason::handed_on);
   return result;

@@ -25,7 +25,7 @@ class service_exchange;
 /// its thread's table.
 class connection final : public timed_object {
 public:
-  connection(server_core& core, client_socket socket, std::string client_address);
+  connection(server_core& core, client_socket socket, std::string client_address, open_slot slot);
   ~connection() override;
 
   /// Begins to read. `read_already`: what another thread has read of it.
@@ -73,6 +73,7 @@ public:
 
   /// The socket, for a tunnel, when no operation is under way. The connection closes.
   client_socket take_socket();
+  open_slot take_slot() noexcept { return std::move(slot_); }
 
   // For the exchange.
   void respond(response what);
@@ -115,6 +116,7 @@ private:
   client_socket socket_;
   std::string client_address_;
   peer_trust trust_;
+  open_slot slot_;  // in the count of the address
   flat_buffer in_;
   head_scanner scanner_{head_scanner::kind::request};
   std::string head_text_;

@@ -11,11 +11,13 @@
 #include "previewd/messages/preview_server.hpp"
 #include "previewd/net/http/exchange.hpp"
 #include "previewd/net/http/live.hpp"
+#include "previewd/net/http/open_counts.hpp"
 #include "previewd/net/http/pages.hpp"
 #include "previewd/net/http/route_table.hpp"
 #include "previewd/net/http/server.hpp"
 #include "previewd/net/http/settings.hpp"
 #include "previewd/net/http/upstream.hpp"
+#include "previewd/os/unique_fd.hpp"
 
 namespace previewd::net::http {
 
@@ -43,6 +45,9 @@ struct server_core {
   const preview_pages pages;
   const std::string frame_ancestors;  // for the proxy, as a CSP source list; empty: none
   std::vector<server*> peers;
+  // All threads' together, once they know each other.
+  std::shared_ptr<open_counts> addresses;
+  std::shared_ptr<open_counts> workspaces;
 
   route_table routes;
   std::vector<acceptor*> acceptors;
@@ -50,6 +55,7 @@ struct server_core {
   uint64_t next_number = 1;
   std::size_t connections = 0;
   http_counters counters;
+  uint64_t turned_away = 0;  // clients that were answered before they had asked
   bool stopping = false;
   bool short_said = false;    // once, until a server has been connected to
   std::vector<char> scratch;  // for whoever reads right now and keeps nothing
@@ -71,13 +77,21 @@ struct server_core {
   void short_of(const error_code& error);
 
   /// A new connection to `server`, not yet connected.
-  upstream_link& new_link(const std::shared_ptr<upstream_server>& server);
+  upstream_link& new_link(const std::shared_ptr<upstream_server>& server, open_slot slot);
 
   /// Begins to serve a client.
-  void
-  add_connection(client_socket socket, std::string client_address, std::string_view read_already);
+  void add_connection(client_socket socket, std::string client_address,
+    std::string_view read_already, open_slot slot);
 
-  /// A connection has gone: there is room for another one.
+  /// Whether another client may come: a connection and a tunnel count alike.
+  bool has_room() const noexcept { return connections + tunnels.size() < settings.connections; }
+
+  /// Keeps one descriptor back, to answer with when there are no more.
+  void keep_descriptor();
+  os::unique_fd reserve;
+  std::size_t refusals = 0;  // under way
+
+  /// A connection or a tunnel has gone: there is room for another one.
   void connection_gone();
 
 private:

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "previewd/messages/error.hpp"
+#include "previewd/net/http/open_counts.hpp"
 #include "previewd/net/io_thread.hpp"
 
 namespace previewd::net::http {
@@ -70,6 +71,7 @@ struct released_connection {
   client_socket socket;
   std::string head;    // the request's head, byte for byte, with its empty line
   std::string unread;  // what came after it
+  open_slot slot;      // in the count of the client's address: goes with the connection
 };
 
 /// One request that previewd answers itself. Made by the connection, given to the service's

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/asio/error.hpp>
+#include <cerrno>
 #include <utility>
 
 #include "previewd/net/http/connection.hpp"
@@ -32,6 +33,10 @@ constexpr std::string_view short_of_something =
 constexpr std::string_view no_tls =
   "The dev server speaks HTTPS, which cannot be proxied yet; start it without.";
 constexpr std::string_view not_http = "The dev server's answer is not HTTP.";
+constexpr std::string_view too_many =
+  "The workspace has limits.per_workspace connections to its dev servers open; try again later.";
+constexpr std::string_view no_resources =
+  "previewd has run out of descriptors or ports for connections to dev servers; try again later.";
 constexpr std::string_view no_answer = "The dev server closed the connection without an answer.";
 
 }  // namespace
@@ -136,9 +141,18 @@ void proxied_request::dispatch() {
     send_request();
     return;
   }
+  open_slot slot;
+  if (!core_.workspaces->take(target_.key, slot)) {
+    // One that nobody uses makes room.
+    if (!server_->idle.empty()) server_->idle.front()->close(close_reason::finished);
+    if (!core_.workspaces->take(target_.key, slot)) {
+      fail(429, to_code(errc::limit_reached), too_many);
+      return;
+    }
+  }
   stage_ = stage::connecting;
   client_.set_deadline(core_.settings.connect_timeout);
-  link_ = &core_.new_link(server_);
+  link_ = &core_.new_link(server_, std::move(slot));
   link_->attach(*this);
   link_->connect();
   if (!head.websocket_upgrade && client_.body().complete()) client_.read();
@@ -224,6 +238,13 @@ void proxied_request::link_connected(const error_code& error) {
   if (error == asio::error::timed_out || error == asio::error::host_unreachable ||
       error == asio::error::network_unreachable) {
     fail(504, "timed_out", "The dev server did not accept the connection in time.");
+    return;
+  }
+  if (error == asio::error::no_descriptors || error == asio::error::no_memory ||
+      error == asio::error::no_buffer_space || error.value() == ENFILE ||
+      error.value() == EADDRNOTAVAIL) {
+    // Nothing that the server could be blamed for.
+    fail(503, "out_of_resources", no_resources);
     return;
   }
   // Nothing has been sent: whoever comes back may have it.
@@ -612,6 +633,8 @@ void proxied_request::open_tunnel() {
   what.protocol = std::string{find_field(answer_.fields, "sec-websocket-protocol")};
   what.up_first = std::string{client_.unread()};
   link->detach();
+  what.workspace_slot = link->take_slot();
+  what.client_slot = client_.take_slot();
   auto upstream = link->take_socket();
   auto client = client_.take_socket();
   tunnel::open(core_, std::move(client), std::move(upstream), std::move(what));

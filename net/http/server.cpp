@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/write.hpp>
 #include <caf/send.hpp>
 #include <cerrno>
 #include <cstring>
@@ -34,6 +36,10 @@ const os::call_site watch_client{"http.watch", {ENOMEM, ENOSPC}};
 constexpr std::size_t scratch_bytes = 64 * 1024;
 constexpr std::chrono::milliseconds accept_pause{250};
 constexpr int accepts_a_turn = 32;
+constexpr std::size_t most_refusals = 64;  // that are said with patience, on this thread
+// Counters that addresses, and workspaces, share.
+constexpr std::size_t address_counters = 16384;
+constexpr std::size_t workspace_counters = 4096;
 
 using stream_protocol = asio::generic::stream_protocol;
 
@@ -87,8 +93,62 @@ std::string address_text(const sockaddr_storage& peer) {
 
 }  // namespace
 
-/// Accepts on one socket. While there are no descriptors, or enough connections, clients wait in
-/// the kernel's queue.
+/// Tells a client that it has come in vain, and waits until it has heard so.
+class refusal final : public timed_object {
+public:
+  refusal(server_core& core, client_socket socket, std::string text)
+      : timed_object{core.live}, core_{core}, socket_{std::move(socket)}, text_{std::move(text)} {
+    ++core_.refusals;
+  }
+
+  void start() {
+    set_deadline(core_.settings.drain);
+    asio::async_write(
+      socket_, asio::buffer(text_), counted([this](const error_code& error, std::size_t) {
+        error_code failed = error;
+        if (!failed) socket_.shutdown(client_socket::shutdown_send, failed);
+        if (failed) {
+          close(close_reason::peer_closed);
+        } else {
+          drain();
+        }
+      }));
+  }
+
+protected:
+  void closing() override {
+    --core_.refusals;
+    stop_timer();
+    error_code ignored;  // a socket that fails to close is closed all the same
+    socket_.close(ignored);
+  }
+  void deadline_passed() override { close(close_reason::timed_out); }
+
+private:
+  // Closing with bytes unread would reset the connection, and the answer could be lost with it (RFC
+  // 9112, section 9.6).
+  void drain() {
+    socket_.async_read_some(
+      asio::buffer(unread_), counted([this](const error_code& error, std::size_t count) {
+        read_ += count;
+        if (error || read_ > core_.settings.header_bytes) {
+          close(close_reason::peer_closed);
+        } else {
+          drain();
+        }
+      }));
+  }
+
+  server_core& core_;
+  client_socket socket_;
+  std::string text_;
+  std::array<char, 1024> unread_{};
+  std::size_t read_ = 0;
+};
+
+/// Accepts on one socket. While there are enough connections, clients wait in the kernel's queue.
+/// While there are no descriptors they are answered 503 with the one that is kept for this, and
+/// looked for again after a pause.
 class acceptor final : public timed_object {
 public:
   acceptor(server_core& core, listening_socket socket)
@@ -105,7 +165,7 @@ public:
 
   void wait() {
     if (waiting_ || closed()) return;
-    if (core_.connections >= core_.settings.connections) return;
+    if (!core_.has_room()) return;
     waiting_ = true;
     acceptor_.async_wait(
       asio::socket_base::wait_read, counted([this](const error_code& error, std::size_t) {
@@ -134,7 +194,7 @@ protected:
 
 private:
   void accept() {
-    for (int i = 0; i < accepts_a_turn && core_.connections < core_.settings.connections; ++i) {
+    for (int i = 0; i < accepts_a_turn && core_.has_room(); ++i) {
       sockaddr_storage peer{};
       socklen_t length = sizeof peer;
       // accept4, since Asio's own way lets the processes of a terminal inherit the connection.
@@ -146,6 +206,7 @@ private:
         const int error = errno;
         if (error == ECONNABORTED || error == EPROTO) continue;
         if (error == EAGAIN || error == EWOULDBLOCK) break;
+        if (error == EMFILE || error == ENFILE) turn_away_all();
         pause(error);
         return;
       }
@@ -163,14 +224,70 @@ private:
       }
       if (family_ != AF_UNIX) socket.set_option(asio::ip::tcp::no_delay{true}, error);
       failing_ = false;
-      core_.add_connection(std::move(socket), address_text(peer), {});
+      std::string address = address_text(peer);
+      open_slot slot;
+      // Clients of a UNIX socket have no address.
+      if (family_ == AF_UNIX || core_.addresses->take(address, slot)) {
+        core_.add_connection(std::move(socket), std::move(address), {}, std::move(slot));
+      } else if (core_.settings.trusted.contains(address)) {
+        core_.add_connection(std::move(socket), std::move(address), {}, {});
+      } else {
+        turn_away(std::move(socket));
+      }
     }
     wait();
+  }
+
+  std::string refusal_text(const response& answer) {
+    std::string text;
+    write_answer_head(text, answer,
+      {.version = 11, .keep_alive = false, .length = answer.body.size()}, core_.date());
+    return text + answer.body;
+  }
+
+  void turn_away(client_socket socket) {
+    ++core_.turned_away;
+    response answer = problem(
+      errc::limit_reached, "This address has limits.per_address connections open; close some.");
+    answer.fields.emplace_back("Retry-After", "1");
+    std::string text = refusal_text(answer);
+    if (core_.refusals < most_refusals) {
+      core_.live.add(std::make_unique<refusal>(core_, std::move(socket), std::move(text))).start();
+    } else {
+      ::send(socket.native_handle(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+  }
+
+  // Answers who waits, one after the other, with the descriptor that is kept.
+  void turn_away_all() {
+    response answer =
+      problem(503, "out_of_resources", "previewd has run out of descriptors; try again later.");
+    answer.fields.emplace_back("Retry-After", "1");
+    const std::string text = refusal_text(answer);
+    std::array<char, 4096> unread;
+    for (int i = 0; i < accepts_a_turn && core_.reserve; ++i) {
+      core_.reserve.reset();
+      os::unique_fd client{
+        ::accept4(acceptor_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+      if (client) {
+        ++core_.turned_away;
+        ::send(client.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        ::shutdown(client.get(), SHUT_WR);
+        // What it has asked is read, or the answer could be lost in a reset.
+        while (::recv(client.get(), unread.data(), unread.size(), MSG_DONTWAIT) > 0) {
+        }
+      }
+      const bool more = static_cast<bool>(client);
+      client.reset();
+      core_.keep_descriptor();
+      if (!more) return;
+    }
   }
 
   void pause(int error) {
     if (paused_) return;
     paused_ = true;
+    if (!core_.reserve) core_.keep_descriptor();
     if (!std::exchange(failing_, true))
       log::warn("accept_failed", "Connections cannot be accepted for the moment.",
         {{"error", std::strerror(error)}});
@@ -192,11 +309,18 @@ server_core::server_core(
       service{std::move(answers)},
       pages{std::move(shows)},
       frame_ancestors{sources_of(settings)},
+      addresses{std::make_shared<open_counts>(settings.per_address, address_counters)},
+      workspaces{std::make_shared<open_counts>(settings.per_workspace, workspace_counters)},
       routes{settings.remembered_workspaces},
       scratch(scratch_bytes),
       live{on} {
   idle =
     &live.add(std::make_unique<idle_links>(live, settings.pool_connections, settings.pool_timeout));
+  keep_descriptor();
+}
+
+void server_core::keep_descriptor() {
+  reserve.reset(::eventfd(0, EFD_CLOEXEC));
 }
 
 std::string_view server_core::date() {
@@ -237,19 +361,22 @@ void server_core::short_of(const error_code& error) {
     {{"error", error.message()}});
 }
 
-upstream_link& server_core::new_link(const std::shared_ptr<upstream_server>& server) {
-  return live.add(std::make_unique<upstream_link>(live, server, guard));
+upstream_link&
+server_core::new_link(const std::shared_ptr<upstream_server>& server, open_slot slot) {
+  return live.add(std::make_unique<upstream_link>(live, server, guard, std::move(slot)));
 }
 
 void server_core::add_connection(
-  client_socket socket, std::string client_address, std::string_view read_already) {
+  client_socket socket, std::string client_address, std::string_view read_already, open_slot slot) {
   if (stopping) return;
-  live.add(std::make_unique<connection>(*this, std::move(socket), std::move(client_address)))
+  live
+    .add(std::make_unique<connection>(
+      *this, std::move(socket), std::move(client_address), std::move(slot)))
     .start(read_already);
 }
 
 void server_core::connection_gone() {
-  if (stopping || connections + 1 < settings.connections) return;
+  if (stopping || connections + tunnels.size() + 1 < settings.connections) return;
   for (acceptor* a : acceptors) a->wait();
 }
 
@@ -284,6 +411,9 @@ server::~server() = default;
 
 void server::set_peers(std::vector<server*> peers) {
   core_->peers = std::move(peers);
+  if (core_->peers.empty() || core_->peers.front() == this) return;
+  core_->addresses = core_->peers.front()->core_->addresses;
+  core_->workspaces = core_->peers.front()->core_->workspaces;
 }
 
 void server::listen(listening_socket socket) {
@@ -299,7 +429,11 @@ void server::close_server(const server_ref& ref) {
 }
 
 void server::adopt(client_socket socket, std::string client_address, std::string read_already) {
-  core_->add_connection(std::move(socket), std::move(client_address), read_already);
+  // It has been let in before.
+  open_slot slot;
+  core_->addresses->add(client_address, slot);
+  core_->add_connection(
+    std::move(socket), std::move(client_address), read_already, std::move(slot));
 }
 
 void server::adopt_connection(uint64_t number, ws_connection_actor actor) {
@@ -351,11 +485,8 @@ server_counts server::counts() const {
     .held = core_->routes.waiting(),
     .idle_upstreams = core_->idle->size(),
     .objects = core_->live.size(),
-    .timers = core_->live.timers()};
-}
-
-const http_counters& server::counters() const {
-  return core_->counters;
+    .timers = core_->live.timers(),
+    .turned_away = core_->turned_away};
 }
 
 void server::stop_listening() {

@@ -163,8 +163,11 @@ void tunnel::closing() {
   error_code ignored;  // a socket that fails to close is closed all the same
   client_.close(ignored);
   upstream_.close(ignored);
+  what_.client_slot = {};
+  what_.workspace_slot = {};
   if (actor_) caf::anon_send(actor_, closed_atom_v);
   actor_ = nullptr;
+  core_.connection_gone();
 }
 
 tunnel_info tunnel::info() const {

@@ -19,7 +19,9 @@ struct tunnel_description {
   std::string client_address;
   std::string path;
   std::string protocol;
-  std::string up_first;  // what the client has sent already
+  std::string up_first;      // what the client has sent already
+  open_slot client_slot;     // in the count of the client's address
+  open_slot workspace_slot;  // in that of the workspace
 };
 
 /// One proxied WebSocket after its 101: bytes both ways. While it is idle it has no buffer; what a

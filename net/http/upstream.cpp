@@ -98,8 +98,12 @@ error_code port_guard::check(const upstream_server& server) {
 }
 
 upstream_link::upstream_link(
-  live_table& table, std::shared_ptr<upstream_server> server, port_guard& guard)
-    : live_object{table}, server_{std::move(server)}, guard_{guard}, socket_{context()} {
+  live_table& table, std::shared_ptr<upstream_server> server, port_guard& guard, open_slot slot)
+    : live_object{table},
+      server_{std::move(server)},
+      guard_{guard},
+      socket_{context()},
+      slot_{std::move(slot)} {
   server_->users.insert(this);
 }
 
@@ -108,6 +112,7 @@ void upstream_link::closing() {
   if (parked_with_ != nullptr) parked_with_->remove(*this);
   error_code ignored;  // a socket that fails to close is closed all the same
   socket_.close(ignored);
+  slot_ = {};
   if (link_user* user = std::exchange(user_, nullptr)) user->link_closed(why_closed());
 }
 

@@ -13,6 +13,7 @@
 #include "previewd/messages/route.hpp"
 #include "previewd/net/http/buffer.hpp"
 #include "previewd/net/http/live.hpp"
+#include "previewd/net/http/open_counts.hpp"
 #include "previewd/os/sock_diag.hpp"
 
 namespace previewd::net::http {
@@ -83,8 +84,9 @@ protected:
 /// One connection to a server: used by one request, or idle.
 class upstream_link final : public live_object {
 public:
-  /// `guard` outlives it.
-  upstream_link(live_table& table, std::shared_ptr<upstream_server> server, port_guard& guard);
+  /// `guard` outlives it. `slot`: its place in the count of the workspace.
+  upstream_link(
+    live_table& table, std::shared_ptr<upstream_server> server, port_guard& guard, open_slot slot);
 
   const std::shared_ptr<upstream_server>& server() const noexcept { return server_; }
 
@@ -111,6 +113,7 @@ public:
 
   /// The socket, for a tunnel. Nothing may be under way; the link closes.
   asio::ip::tcp::socket take_socket();
+  open_slot take_slot() noexcept { return std::move(slot_); }
 
 protected:
   void closing() override;
@@ -121,6 +124,7 @@ private:
   std::shared_ptr<upstream_server> server_;
   port_guard& guard_;
   asio::ip::tcp::socket socket_;
+  open_slot slot_;
   link_user* user_ = nullptr;
   flat_buffer in_;
   bool sending_ = false;

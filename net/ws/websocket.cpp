@@ -28,6 +28,7 @@ struct websocket::state {
   const websocket_limits limits;
   websocket_owner& owner;
   std::string head;
+  const http::open_slot slot;
   const bool early_bytes;
   rfc6455::stream<http::client_socket> stream;
   asio::steady_timer timer;
@@ -48,6 +49,7 @@ struct websocket::state {
         limits{l},
         owner{o},
         head{std::move(connection.head)},
+        slot{std::move(connection.slot)},
         early_bytes{!connection.unread.empty()},
         stream{std::move(connection.socket)},
         timer{stream.get_executor()},

@@ -1,6 +1,8 @@
 #include "previewd/os/child_process.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <atomic>
@@ -8,6 +10,7 @@
 #include <thread>
 
 #include "previewd/os/child_reaper.hpp"
+#include "previewd/os/descriptor_limit.hpp"
 #include "previewd/os/signal_name.hpp"
 #include "previewd/tests/support/resource_check.hpp"
 #include "previewd/tests/support/test_process.hpp"
@@ -202,4 +205,28 @@ TEST_CASE("signals have names and numbers", "[os][signal_name]") {
   CHECK(os::signal_number("INT") == SIGINT);
   CHECK(os::signal_number("SIGNOTHING") == 0);
   CHECK(os::signal_number("") == 0);
+}
+
+TEST_CASE("what is started has the limit of descriptors that there was before it was raised",
+  "[os][child_process]") {
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit small = before;
+  small.rlim_cur = 500;
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &small) == 0);
+  os::child_reaper reaper{os::reap_mode::own};
+
+  const uint64_t raised = os::raise_descriptor_limit();
+  const auto child = reaper.start(command({"sleep", "100"}));
+  REQUIRE(child);
+  rlimit childs{};
+  const bool read = ::prlimit(child.pid(), RLIMIT_NOFILE, nullptr, &childs) == 0;
+  ::kill(child.pid(), SIGKILL);
+  end_of(reaper, child.pid());
+  ::setrlimit(RLIMIT_NOFILE, &before);
+
+  CHECK(raised == before.rlim_max);
+  CHECK(read);
+  CHECK(childs.rlim_cur == 500);
+  CHECK(childs.rlim_max == before.rlim_max);
 }

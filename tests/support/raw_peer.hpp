@@ -45,17 +45,26 @@ public:
   }
 
   static raw_peer connect(uint16_t port) {
-    raw_peer peer{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    raw_peer peer = unconnected();
+    peer.connect_to(port);
+    return peer;
+  }
+
+  /// Has its descriptor, and nobody at the other end yet.
+  static raw_peer unconnected() {
+    return raw_peer{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  }
+
+  /// Connects, or closes.
+  void connect_to(uint16_t port) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons(port);
-    if (::connect(peer.descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address) !=
-        0)
-      peer.close();
+    if (::connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+      close();
     const int on = 1;
-    if (peer.open()) ::setsockopt(peer.descriptor_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    return peer;
+    if (open()) ::setsockopt(descriptor_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
 
   bool open() const { return descriptor_ >= 0; }
