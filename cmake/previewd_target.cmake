@@ -28,8 +28,14 @@ if(PREVIEWD_SANITIZER STREQUAL "address")
 elseif(PREVIEWD_SANITIZER STREQUAL "thread")
   target_compile_options(previewd_options INTERFACE -fsanitize=thread -fno-omit-frame-pointer -Wno-tsan)
   target_link_options(previewd_options INTERFACE -fsanitize=thread)
+elseif(PREVIEWD_SANITIZER STREQUAL "fuzzer")
+  # Everything is watched for what it covers; libFuzzer's main is linked by the fuzzers alone (tests/fuzz). -O1, since a
+  # fuzzer finds by trying much.
+  target_compile_options(previewd_options INTERFACE -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=null,vptr
+    -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  target_link_options(previewd_options INTERFACE -fsanitize=address,undefined)
 elseif(PREVIEWD_SANITIZER)
-  message(FATAL_ERROR "PREVIEWD_SANITIZER must be empty, address or thread, not ${PREVIEWD_SANITIZER}")
+  message(FATAL_ERROR "PREVIEWD_SANITIZER must be empty, address, thread or fuzzer, not ${PREVIEWD_SANITIZER}")
 endif()
 target_compile_options(previewd_options INTERFACE $<$<CONFIG:Debug>:-g1>)
 

@@ -39,6 +39,7 @@ TEST_CASE("wrong requests get their error and change nothing", "[system][I7]") {
     {"typing into an unknown terminal", "POST /api/terminals/nosuch/input", "x", 404,
       "terminal_not_found"},
     {"an unknown path", "GET /api/nosuch", "", 404, "not_found"},
+    {"a reserved path of a preview", "GET /preview/p/u/.previewd/events", "", 404, "not_found"},
     {"an unknown server", "GET /api/servers/7", "", 404, "server_not_found"},
   }));
   INFO(wrong.what);
@@ -54,6 +55,17 @@ TEST_CASE("wrong requests get their error and change nothing", "[system][I7]") {
   CHECK_FALSE(problem["detail"].get<std::string>().empty());
   CHECK(live.get_json("/api/terminals")["terminals"].empty());
   CHECK(fetch(live.port(), "GET /healthz").status == 200);
+}
+
+TEST_CASE("a preview's own address tells its status, whether it has a server or not", "[system]") {
+  live_service live;
+
+  const auto status = live.get_json("/preview/shop/ann/.previewd/status");
+
+  REQUIRE(status.is_object());
+  CHECK(status["available"] == false);
+  CHECK(status["server"].is_null());
+  CHECK(fetch(live.port(), "POST /preview/shop/ann/.previewd/status", {}, "x").status == 405);
 }
 
 TEST_CASE("a wrong method says which are right", "[system][I7]") {

@@ -450,3 +450,108 @@ TEST_CASE("a connection that is not used is closed without a word", "[net][confo
   CHECK(never.read_to_end() == "");
   CHECK(once.read_to_end() == "");
 }
+
+TEST_CASE("what a page under a path address asks for at the root is led back to its server",
+  "[net][conformance][addresses]") {
+  conformance_world world;
+  const std::string page = "Referer: http://localhost/preview/shop/ann/page?q\r\n";
+  raw_peer client = world.connect();
+
+  client.send("POST /src/a%20b?t=1 HTTP/1.1\r\nHost: localhost\r\n" + page + "\r\n");
+  const std::string redirect = client.read_head();
+  client.send("GET /preview/shop/ann/ HTTP/1.1\r\nHost: localhost\r\n" + navigation + "\r\n");
+  raw_peer server = world.upstream.accept();
+  server.read_head();
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  const std::string shown = client.read_head();
+  client.send(
+    "GET /hmr?token=1 HTTP/1.1\r\nHost: localhost\r\nCookie: previewd_preview=shop/ann; a=b\r\n"
+    "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  const std::string upgrade = world.upstream.accept().read_head();
+
+  // 307, so that the method and the body come again (RFC 9110, section 15.4.8).
+  CHECK(redirect.substr(0, 13) == "HTTP/1.1 307 ");
+  CHECK(redirect.find("\r\nLocation: /preview/shop/ann/src/a%20b?t=1\r\n") != std::string::npos);
+  CHECK(redirect.find("\r\nVary: Referer\r\n") != std::string::npos);
+  CHECK(shown.find("\r\nSet-Cookie: previewd_preview=shop/ann; Path=/; HttpOnly; "
+                   "SameSite=Lax\r\n") != std::string::npos);
+  CHECK(upgrade.substr(0, 23) == "GET /hmr?token=1 HTTP/1");
+  CHECK(upgrade.find("\r\nCookie: a=b\r\n") != std::string::npos);
+}
+
+TEST_CASE("redirects to the server's own address lead to the preview's, in both modes",
+  "[net][conformance][addresses]") {
+  struct row {
+    std::string target;
+    std::string host;
+    prefix_mode prefix;
+    std::string location;
+    std::string seen;
+  };
+  const row r = GENERATE(values<row>({
+    {"/x", "shop--ann.preview.localhost:4000", prefix_mode::stripped, "http://{server}/y?z",
+      "http://shop--ann.preview.localhost:4000/y?z"},
+    {"/x", "shop--ann.preview.localhost:4000", prefix_mode::stripped, "/y", "/y"},
+    {"/x", "shop--ann.preview.localhost:4000", prefix_mode::stripped, "http://other.example/y",
+      "http://other.example/y"},
+    {"/preview/shop/ann/x", "localhost", prefix_mode::stripped, "http://127.0.0.1:{port}/y",
+      "http://localhost/preview/shop/ann/y"},
+    {"/preview/shop/ann/x", "localhost", prefix_mode::stripped, "/y", "/preview/shop/ann/y"},
+    {"/preview/shop/ann/x", "localhost", prefix_mode::kept, "http://{server}/preview/shop/ann/y",
+      "http://localhost/preview/shop/ann/y"},
+    {"/preview/shop/ann/x", "localhost", prefix_mode::kept, "/preview/shop/ann/y",
+      "/preview/shop/ann/y"},
+  }));
+  INFO(r.target << " " << r.location);
+  conformance_world world;
+  route to = route_to(world.upstream.port());
+  to.prefix = r.prefix;
+  world.apply(routes_of(2, {to}));
+  raw_peer client = world.connect();
+  client.send("GET " + r.target + " HTTP/1.1\r\nHost: " + r.host + "\r\n\r\n");
+  raw_peer server = world.upstream.accept();
+  server.read_head();
+
+  server.send("HTTP/1.1 302 Found\r\nLocation: " + world.filled(r.location) +
+              "\r\nContent-Length: 0\r\n\r\n");
+
+  CHECK(client.read_head().find("\r\nLocation: " + r.seen + "\r\n") != std::string::npos);
+}
+
+TEST_CASE("who may frame a preview is said where its server forbids it, if anybody may",
+  "[net][conformance][addresses]") {
+  const bool left_alone = GENERATE(false, true);
+  http_settings settings = strict();
+  if (left_alone) settings.frame_ancestors = std::vector<std::string>{};
+  conformance_world world{settings};
+  raw_peer client = world.connect();
+  client.send("GET / HTTP/1.1\r\nHost: " + host + ":4000\r\n\r\n");
+  raw_peer server = world.upstream.accept();
+  server.read_head();
+
+  server.send("HTTP/1.1 200 OK\r\nX-Frame-Options: DENY\r\nContent-Length: 0\r\n\r\n");
+  const std::string answer = client.read_head();
+
+  CHECK((answer.find("X-Frame-Options: DENY") != std::string::npos) == left_alone);
+  CHECK((answer.find("\r\nContent-Security-Policy: frame-ancestors 'self' http://localhost:4000 "
+                     "http://127.0.0.1:4000\r\n") == std::string::npos) == left_alone);
+}
+
+TEST_CASE("an origin that no workspace has is a page for a browser and a problem for the rest",
+  "[net][conformance][addresses]") {
+  conformance_world world;
+  const std::string request = "GET / HTTP/1.1\r\nHost: other--ann.preview.localhost\r\n";
+  raw_peer client = world.connect();
+
+  client.send(request + navigation + "\r\n");
+  const std::string page = client.read_until("</html>");
+  client.send(request + "\r\n");
+  const std::string other = client.read_until("}");
+  client.send(request + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  const std::string upgrade = client.read_head();
+
+  for (const std::string& answer : {page, other, upgrade})
+    CHECK(answer.substr(0, 13) == "HTTP/1.1 404 ");
+  CHECK(page.find("text/html") != std::string::npos);
+  CHECK(other.find("\"code\":\"not_found\"") != std::string::npos);
+}
