@@ -228,8 +228,12 @@ std::string below_prefix(std::string_view path, const forwarding& how) {
 
 void add_set_cookie(
   std::string& out, std::string_view name, std::string_view value, const forwarding& how) {
-  // A page must not set the cookies by which previewd finds its way.
-  if (is_own_cookie(value)) return;
+  // A page must not set the cookies by which previewd finds its way. One without a name (`=a=b`)
+  // comes back as `a=b`; one that is nothing is no cookie, and its first attribute must not become
+  // one.
+  std::string_view pair = trimmed(value.substr(0, value.find(';')));
+  while (!pair.empty() && pair.front() == '=') pair = trimmed(pair.substr(1));
+  if (pair.empty() || is_own_cookie(pair)) return;
   std::string mapped;
   bool first = true;
   std::string_view rest = value;

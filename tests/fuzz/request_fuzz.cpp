@@ -57,10 +57,15 @@ void forward(const request_head& head, const routing& where, prefix_mode prefix,
   require_clean(sent.fields);
   const auto framing = only_framing(sent.fields);
   require(framing && framing->chunked == head.chunked, "what is sent on has one framing");
-  for (const field& f : sent.fields)
-    require(
-      lower(f.value).find("previewd_secret=") == std::string::npos || lower(f.name) != "cookie",
-      "previewd's own cookies stay here");
+  for (const field& f : sent.fields) {
+    if (lower(f.name) != "cookie") continue;
+    for (std::string_view rest = f.value; !rest.empty();) {
+      const std::size_t end = std::min(rest.find(';'), rest.size());
+      require(trimmed(rest.substr(0, end)).substr(0, own_cookie_prefix.size()) != own_cookie_prefix,
+        "previewd's own cookies stay here");
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+  }
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ TEST_CASE("wrong requests get their error and change nothing", "[system][I7]") {
     {"typing into an unknown terminal", "POST /api/terminals/nosuch/input", "x", 404,
       "terminal_not_found"},
     {"an unknown path", "GET /api/nosuch", "", 404, "not_found"},
-    {"a reserved path of a preview", "GET /preview/p/u/.previewd/events", "", 404, "not_found"},
+    {"a reserved path of a preview", "GET /preview/p/u/.previewd/nosuch", "", 404, "not_found"},
     {"an unknown server", "GET /api/servers/7", "", 404, "server_not_found"},
   }));
   INFO(wrong.what);
