@@ -489,6 +489,10 @@ server_counts server::counts() const {
     .turned_away = core_->turned_away};
 }
 
+const http_counters& server::counters() const {
+  return core_->counters;
+}
+
 void server::stop_listening() {
   const std::vector<acceptor*> open = core_->acceptors;
   for (acceptor* a : open) a->close(close_reason::stopping);

@@ -145,7 +145,7 @@ struct http_front::connection : exchange, std::enable_shared_from_this<connectio
       head << field.name << ": " << field.value << "\r\n";
     head << "\r\n";
     std::string unread{static_cast<const char*>(buffer.cdata().data()), buffer.size()};
-    return released_connection{std::move(socket), head.str(), std::move(unread)};
+    return released_connection{std::move(socket), head.str(), std::move(unread), {}};
   }
 
   void move_to(io_thread& other) override {
