@@ -4,6 +4,7 @@
 #include <caf/error.hpp>
 #include <caf/event_based_actor.hpp>
 #include <chrono>
+#include <memory>
 #include <utility>
 
 #include "previewd/messages/error.hpp"
@@ -17,14 +18,19 @@ constexpr std::chrono::seconds ask_timeout{10};
 
 /// Asks `whom` for an `Answer` and runs `done(caf::expected<Answer>)` on `thread`. Any thread.
 /// `done` always runs once, unless the I/O thread has stopped; after `timeout` with
-/// `sec::request_timeout`.
+/// `sec::request_timeout`. It ends on `thread` too: what it holds belongs there.
 template <class Answer, class Handle, class Done, class... Message>
 void ask_within(std::chrono::milliseconds timeout, caf::actor_system& system, io_thread& thread,
   const Handle& whom, Done done, Message... message) {
-  system.spawn([&thread, whom, timeout, done = std::move(done), message...](
-                 caf::event_based_actor* self) mutable {
-    const auto answer = [&thread, done](caf::expected<Answer> what) {
-      thread.post([done, what = std::move(what)]() mutable { done(std::move(what)); });
+  // Handed over, never copied: the actor's end must not be the end of a request that the thread is
+  // at work on.
+  const auto slot =
+    std::make_shared<std::unique_ptr<Done>>(std::make_unique<Done>(std::move(done)));
+  system.spawn([&thread, whom, timeout, slot, message...](caf::event_based_actor* self) mutable {
+    const auto answer = [&thread, slot](caf::expected<Answer> what) {
+      if (*slot == nullptr) return;
+      thread.post(
+        [done = std::move(*slot), what = std::move(what)]() mutable { (*done)(std::move(what)); });
     };
     // Whoever ends takes the answers that it owes along.
     self->monitor(whom);

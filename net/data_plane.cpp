@@ -119,7 +119,9 @@ void thread_data_plane::list_tunnels(
         for (auto& part : all->parts)
           result.insert(result.end(), std::make_move_iterator(part.begin()),
             std::make_move_iterator(part.end()));
-        all->done(std::move(result));
+        // Taken along, since another thread may be the last to let go of the rest.
+        const auto done_here = std::move(all->done);
+        done_here(std::move(result));
       });
     });
   }

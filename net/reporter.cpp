@@ -90,9 +90,11 @@ void reporter::visit_registry(const std::shared_ptr<gathering>& what) {
   ask_within<registry_counters>(
     registry_answers_within, parts_.system, what->here, parts_.registry,
     [what](caf::expected<registry_counters> counters) {
-      if (!counters) return what->done(std::move(counters.error()));
+      // Taken along, since the thread that asked may be the last to let go of the rest.
+      const auto done = std::move(what->done);
+      if (!counters) return done(std::move(counters.error()));
       what->report.registry = *counters;
-      what->done(std::move(what->report));
+      done(std::move(what->report));
     },
     counters_atom_v);
 }

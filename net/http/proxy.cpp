@@ -28,8 +28,6 @@ constexpr std::string_view starting =
   "The dev server is starting or restarting; try again in a moment.";
 constexpr std::string_view stopped =
   "The dev server is stopped (Ctrl+Z); type fg in its terminal to let it run again.";
-constexpr std::string_view short_of_something =
-  "The service has no descriptors or no memory left for another connection; try again in a moment.";
 constexpr std::string_view no_tls =
   "The dev server speaks HTTPS, which cannot be proxied yet; start it without.";
 constexpr std::string_view not_http = "The dev server's answer is not HTTP.";
@@ -206,7 +204,9 @@ void proxied_request::fail(unsigned status, std::string_view code, std::string_v
   leave_hold();
   drop_link();
   stage_ = stage::none;
-  client_.answer(error_answer(client_.head(), status, code, sentence));
+  response answer = error_answer(client_.head(), status, code, sentence);
+  if (status == 503) answer.fields.emplace_back("Retry-After", "1");
+  client_.answer(std::move(answer));
 }
 
 void proxied_request::drop_link() {
@@ -232,19 +232,17 @@ void proxied_request::link_connected(const error_code& error) {
   }
   if (is_our_shortage(error)) {
     core_.short_of(error);
-    unavailable(short_of_something);
+    // A page comes back by itself.
+    if (is_navigation(client_.head())) {
+      unavailable(no_resources);
+    } else {
+      fail(503, "out_of_resources", no_resources);
+    }
     return;
   }
   if (error == asio::error::timed_out || error == asio::error::host_unreachable ||
       error == asio::error::network_unreachable) {
     fail(504, "timed_out", "The dev server did not accept the connection in time.");
-    return;
-  }
-  if (error == asio::error::no_descriptors || error == asio::error::no_memory ||
-      error == asio::error::no_buffer_space || error.value() == ENFILE ||
-      error.value() == EADDRNOTAVAIL) {
-    // Nothing that the server could be blamed for.
-    fail(503, "out_of_resources", no_resources);
     return;
   }
   // Nothing has been sent: whoever comes back may have it.

@@ -66,6 +66,10 @@ void upstream_server::close_users(close_reason why) {
   for (live_object* user : open) user->close(why);
 }
 
+port_guard::port_guard() {
+  if (auto opened = os::sock_diag::open()) diag_.emplace(std::move(*opened));
+}
+
 error_code port_guard::check(const upstream_server& server) {
   const std::vector<uint64_t>& own = server.what.inodes;
   if (own.empty() || missing_) return {};

@@ -55,6 +55,10 @@ struct upstream_server {
 /// before the news of its end has come. For one I/O thread.
 class port_guard {
 public:
+  /// Opens what it asks the kernel with, so that a thread holds the same before and after its first
+  /// connection; what cannot be had now is tried again when it is needed.
+  port_guard();
+
   /// To be asked when a connection has been made. One of the route's sockets listens still: as the
   /// port was never free, it is that server's connection. Nobody else's socket listens there by
   /// itself, but for SO_REUSEPORT, which the kernel grants to the same user only (socket(7)).

@@ -74,8 +74,11 @@ TEST_CASE("requests are counted by who answers and how", "[system][metrics]") {
       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
     REQUIRE(websocket.read_until("\r\n\r\n").substr(0, 12) == "HTTP/1.1 101");
 
-    auto open = metrics_of(live.port());
-    CHECK(open["previewd_tunnels"] == 1);
+    std::map<std::string, double> open;
+    CHECK(eventually([&] {
+      open = metrics_of(live.port());
+      return open["previewd_tunnels"] == 1;
+    }));
     CHECK(open["previewd_servers{state=\"ready\"}"] == 1);
     CHECK(open["previewd_terminals"] == 1);
   }

@@ -39,19 +39,25 @@ TEST_CASE(
   "clients that cannot be accepted for the moment are answered afterwards", "[net][http][faults]") {
   const test::fault fault = GENERATE(from_range(all_faults({"http.accept"})));
   INFO(fault.describe());
+  // Who waits when there is no descriptor is told so with the one that is kept.
+  const bool told = fault.error == EMFILE || fault.error == ENFILE;
   const resource_check resources;
   {
     http_world world;
     const armed failing{"http.accept", fault.plan(1, 3)};
 
-    std::vector<raw_peer> clients;
-    for (int i = 0; i < 4; ++i) {
-      clients.push_back(world.connect());
-      clients.back().send("GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    std::size_t answered = 0;
+    for (int i = 0; i < 4 || (answered == 0 && i < 100); ++i) {
+      raw_peer client = world.connect();
+      client.send("GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+      const std::string answer = client.read_to_end();
+      const bool refused =
+        contains(answer, "503 ") && contains(answer, "\"code\":\"out_of_resources\"");
+      CHECK((contains(answer, "200 OK") || (told && refused)));
+      if (contains(answer, "200 OK")) ++answered;
     }
-
-    for (raw_peer& client : clients) CHECK(contains(client.read_until("service /x"), "200 OK"));
     CHECK(failing.hits() == 3);
+    CHECK(answered > 0);
   }
   CHECK(resources.difference() == "");
 }
@@ -160,8 +166,7 @@ TEST_CASE("a new server is looked at when there is a descriptor again", "[net][h
           seen->set_value(what);
       });
   });
-  // It is asked for its page, then under its prefix.
-  for (int i = 0; i < 2; ++i) {
+  {
     raw_peer server = world.upstream.accept();
     server.read_head();
     server.send(
