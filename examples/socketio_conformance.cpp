@@ -1,4 +1,4 @@
-// A server for the public Socket.IO suites (see docs on conformance): four profiles, on the
+// A server for the public Socket.IO suites (docs/socketio.md): four profiles, on the
 // Socket.IO library alone.
 #include <atomic>
 #include <boost/asio/signal_set.hpp>
@@ -16,8 +16,9 @@
 #include <string_view>
 #include <vector>
 
+#include "previewd/net/http/listener.hpp"
+#include "previewd/net/http/server.hpp"
 #include "previewd/net/socketio/server.hpp"
-#include "previewd/tests/net/socketio/http_front.hpp"
 
 namespace {
 
@@ -90,7 +91,23 @@ json bytes_of(std::string_view text) {
   return json::binary(std::vector<uint8_t>(text.begin(), text.end()));
 }
 
-void set_up_protocol_suite(sio::server& server) {
+/// The servers of all I/O threads.
+using server_list = std::vector<std::unique_ptr<sio::server>>;
+
+/// Tells everybody in the room, on whatever thread.
+void say(const server_list& servers, sio::server& here, const std::string& room,
+  const sio::shared_packet& packet) {
+  for (const auto& each : servers) {
+    if (each.get() == &here) {
+      here.of("/").send_to(room, packet);
+    } else {
+      each->engine().thread().post(
+        [to = each.get(), room, packet] { to->of("/").send_to(room, packet); });
+    }
+  }
+}
+
+void set_up_protocol_suite(sio::server& server, const server_list& servers) {
   const auto greet = [](sio::socket& s) { s.emit("auth", json::array({s.auth()})); };
   sio::name_space& main = server.of("/");
   main.on_connect(greet);
@@ -108,13 +125,14 @@ void set_up_protocol_suite(sio::server& server) {
     if (arguments.size() == 1 && arguments[0].is_string()) s.leave(arguments[0].get<std::string>());
     answer(json::array({true}));
   });
-  main.on("say", [](sio::socket& s, const json& arguments, const sio::reply& answer) {
-    if (arguments.size() == 2 && arguments[0].is_string()) {
-      s.space().send_to(
-        arguments[0].get<std::string>(), s.space().encode("said", arguments[1].dump()));
-    }
-    answer(json::array({true}));
-  });
+  main.on(
+    "say", [&server, &servers](sio::socket& s, const json& arguments, const sio::reply& answer) {
+      if (arguments.size() == 2 && arguments[0].is_string()) {
+        say(servers, server, arguments[0].get<std::string>(),
+          s.space().encode("said", arguments[1].dump()));
+      }
+      answer(json::array({true}));
+    });
   main.on("ask-me", [](sio::socket& s, const json& arguments, const sio::reply& answer) {
     s.emit("question", arguments, [answer](json replied) { answer(replied); });
   });
@@ -253,6 +271,7 @@ bool parse(int count, char** values, options& into) {
         engine.max_payload = 100;
       } else if (into.profile == "sio-client") {
         engine.ping_interval = 2000ms;
+        into.settings.recovery.max_disconnection = 2min;
       } else {
         good = false;
       }
@@ -268,6 +287,8 @@ bool parse(int count, char** values, options& into) {
       good = duration(into.settings.engine.ping_timeout);
     } else if (name == "--connect-timeout") {
       good = duration(into.settings.connect_timeout);
+    } else if (name == "--recovery") {
+      good = duration(into.settings.recovery.max_disconnection);
     } else if (name == "--max-payload") {
       good = number(values[i + 1], into.settings.engine.max_payload);
     } else {
@@ -286,8 +307,8 @@ int main(int count, char** values) {
     std::fputs(
       "usage: socketio_conformance --profile eio|sio|eio-client|sio-client [--port N] [--threads "
       "N] [--path P]\n"
-      "  [--ping-interval MS] [--ping-timeout MS] [--connect-timeout MS] [--max-payload BYTES]   "
-      "(after --profile)\n",
+      "  [--ping-interval MS] [--ping-timeout MS] [--connect-timeout MS] [--recovery MS] "
+      "[--max-payload BYTES]   (after --profile)\n",
       stderr);
     return 2;
   }
@@ -299,7 +320,7 @@ int main(int count, char** values) {
   }
   echo_handler echo{wanted.profile == "eio-client"};
   std::vector<std::unique_ptr<sio::engine>> engines;
-  std::vector<std::unique_ptr<sio::server>> servers;
+  server_list servers;
   std::vector<net::http::service_handler> handlers;
   const std::string path = wanted.settings.engine.path;
   for (net::io_thread* thread : threads) {
@@ -313,10 +334,11 @@ int main(int count, char** values) {
       servers.push_back(std::make_unique<sio::server>(*thread, threads, wanted.settings));
       sio::server& server = *servers.back();
       if (wanted.profile == "sio") {
-        set_up_protocol_suite(server);
+        set_up_protocol_suite(server, servers);
       } else {
         set_up_client_suite(server, *thread);
       }
+      if (servers.size() > 1) server.share_recovery(*servers.front());
       handler = [&server](net::http::exchange_ptr exchange) { server.handle(std::move(exchange)); };
     }
     handlers.emplace_back([path, handler](net::http::exchange_ptr exchange) {
@@ -328,22 +350,32 @@ int main(int count, char** values) {
       exchange->respond(std::move(answer));
     });
   }
-  {
-    previewd::test::http_front front{threads, handlers};
-    const uint16_t port = front.listen(wanted.port);
-    if (port == 0) {
-      std::fprintf(stderr, "cannot listen on 127.0.0.1:%u\n", static_cast<unsigned>(wanted.port));
-      return 1;
-    }
-    std::printf("listening on 127.0.0.1:%u\n", static_cast<unsigned>(port));
-    std::fflush(stdout);
-    for (std::size_t i = 0; i < owned.size(); ++i) owned[i]->start("socketio");
-    net::asio::io_context signals{1};
-    net::asio::signal_set ends{signals, SIGINT, SIGTERM};
-    ends.async_wait([](boost::system::error_code, int) {});
-    signals.run();
-    for (const auto& thread : owned) thread->stop();
+  net::http::listen_result opened = net::http::open_listeners(
+    {{.address = "127.0.0.1", .port = wanted.port, .path = {}}}, threads.size());
+  if (!opened.error.empty()) {
+    std::fprintf(stderr, "%s\n", opened.error.c_str());
+    return 1;
   }
+  std::vector<std::unique_ptr<net::http::server>> fronts;
+  std::vector<net::http::server*> peers;
+  for (std::size_t i = 0; i < threads.size(); ++i) {
+    fronts.push_back(std::make_unique<net::http::server>(
+      *threads[i], net::http::http_settings{}, handlers[i], net::http::preview_pages{}));
+    peers.push_back(fronts.back().get());
+  }
+  for (std::size_t i = 0; i < threads.size(); ++i) {
+    fronts[i]->set_peers(peers);
+    fronts[i]->listen(std::move(opened.listeners[0].sockets[i]));
+  }
+  std::printf("listening on 127.0.0.1:%u\n", static_cast<unsigned>(opened.listeners[0].at.port));
+  std::fflush(stdout);
+  for (const auto& thread : owned) thread->start("socketio");
+  net::asio::io_context signals{1};
+  net::asio::signal_set ends{signals, SIGINT, SIGTERM};
+  ends.async_wait([](boost::system::error_code, int) {});
+  signals.run();
+  for (const auto& thread : owned) thread->stop();
+  fronts.clear();
   servers.clear();
   engines.clear();
   return 0;

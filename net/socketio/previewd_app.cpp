@@ -552,7 +552,7 @@ void previewd_app::create_terminal(client& from, const json& argument, const rep
 shared_packet previewd_app::exit_of(const std::string& id) const {
   const auto found =
     std::find_if(exits_.begin(), exits_.end(), [&](const auto& each) { return each.first == id; });
-  return found == exits_.end() ? nullptr : found->second;
+  return found == exits_.end() ? shared_packet{} : found->second;
 }
 
 bool previewd_app::attach(

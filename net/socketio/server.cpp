@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 
@@ -34,17 +35,24 @@ void send_packet(engine_session& session, packet_head head, const json& payload)
   for (std::string& bytes : packet.attachments) session.send_binary(std::move(bytes));
 }
 
+/// A member that is text; empty when there is none.
+std::string text_in(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string{};
+}
+
 }  // namespace
 
 // ---- a socket
 
 socket::socket(server& owner, name_space& space, engine_session& session, uint64_t number,
-  std::string id, json auth)
+  std::string id, std::string private_id, json auth)
     : server_{owner},
       space_{space},
       session_{session},
       number_{number},
       id_{std::move(id)},
+      private_id_{std::move(private_id)},
       auth_{std::make_unique<json>(std::move(auth))} {}
 
 socket::~socket() = default;
@@ -64,11 +72,33 @@ void socket::emit(std::string_view event, const json& arguments, std::function<v
   }
   json payload = json::array({event});
   for (const json& argument : arguments) payload.push_back(argument);
-  send_packet(session_, std::move(head), payload);
+  if (!space_.store_ || head.id) {
+    send_packet(session_, std::move(head), payload);
+    return;
+  }
+  kept_event kept;
+  kept.number = space_.store_->next_number();
+  kept.room = id_;
+  kept.at = std::chrono::steady_clock::now();
+  payload.push_back(recovery_store::offset_of(kept.number));
+  encoded_packet packet = encode_packet(std::move(head), payload);
+  kept.bytes =
+    std::make_shared<const std::string>(encode_packet(engine_packet_type::message, packet.text));
+  kept.attachments = packet.attachments;
+  session_.send_encoded(kept.bytes);
+  for (std::string& bytes : packet.attachments) session_.send_binary(std::move(bytes));
+  space_.store_->keep(std::move(kept));
 }
 
 void socket::send(const shared_packet& packet) {
-  if (connected_) session_.send_encoded(packet);
+  if (!connected_) return;
+  space_.keep(id_, packet);
+  deliver(packet);
+}
+
+void socket::deliver(const shared_packet& packet) {
+  if (!connected_ || std::binary_search(replayed_.begin(), replayed_.end(), packet.number)) return;
+  session_.send_encoded(packet.bytes);
 }
 
 void socket::join(const std::string& room) {
@@ -121,8 +151,23 @@ name_space::name_space(server& owner, std::string name) : server_{owner}, name_{
 name_space::~name_space() = default;
 
 shared_packet name_space::encode(std::string_view event, std::string_view arguments) const {
-  return std::make_shared<const std::string>(
+  shared_packet packet;
+  std::string with_offset;
+  if (store_) {
+    packet.number = store_->next_number();
+    with_offset = arguments;
+    if (!arguments.empty()) with_offset += ',';
+    with_offset += '"' + recovery_store::offset_of(packet.number) + '"';
+    arguments = with_offset;
+  }
+  packet.bytes = std::make_shared<const std::string>(
     encode_packet(engine_packet_type::message, encode_event(name_, event, arguments)));
+  return packet;
+}
+
+void name_space::keep(const std::string& room, const shared_packet& packet) {
+  if (store_)
+    store_->keep({packet.number, room, packet.bytes, {}, std::chrono::steady_clock::now()});
 }
 
 void name_space::for_each_in(const std::string& room, const std::function<void(socket&)>& visit) {
@@ -136,7 +181,8 @@ void name_space::for_each_in(const std::string& room, const std::function<void(s
 }
 
 void name_space::send_to(const std::string& room, const shared_packet& packet) {
-  for_each_in(room, [&](socket& member) { member.send(packet); });
+  keep(room, packet);
+  for_each_in(room, [&](socket& member) { member.deliver(packet); });
 }
 
 // ---- the server
@@ -163,8 +209,15 @@ server::~server() = default;
 name_space& server::of(std::string_view name) {
   const auto found = spaces_.find(name);
   if (found != spaces_.end()) return *found->second;
-  return *spaces_.emplace(name, std::make_unique<name_space>(*this, std::string{name}))
-            .first->second;
+  name_space& made =
+    *spaces_.emplace(name, std::make_unique<name_space>(*this, std::string{name})).first->second;
+  if (settings_.recovery.max_disconnection.count() > 0)
+    made.store_ = std::make_shared<recovery_store>(settings_.recovery);
+  return made;
+}
+
+void server::share_recovery(server& with) {
+  for (const auto& [name, space] : spaces_) space->store_ = with.of(name).store_;
 }
 
 socket* server::find(uint64_t number) noexcept {
@@ -331,17 +384,47 @@ void server::check(
 
 void server::admitted(client& who, name_space& space, const json& auth) {
   const uint64_t number = next_socket_++;
-  auto made = std::make_unique<socket>(
-    *this, space, who.session, number, socket_id(engine_.thread().index(), number), auth);
+  std::string id = socket_id(engine_.thread().index(), number);
+  std::string private_id;
+  std::optional<recovered_socket> back;
+  if (space.store_) {
+    private_id = text_in(auth, "pid");
+    const std::string offset = text_in(auth, "offset");
+    if (!private_id.empty() && !offset.empty())
+      back = space.store_->come_back(private_id, offset, std::chrono::steady_clock::now());
+    if (back) {
+      id = std::move(back->was.id);
+    } else {
+      private_id = recovery_store::private_id();
+    }
+  }
+  auto made =
+    std::make_unique<socket>(*this, space, who.session, number, std::move(id), private_id, auth);
   socket& joined = *made;
+  joined.recovered_ = back.has_value();
   who.sockets.emplace(space.name(), std::move(made));
   sockets_.emplace(number, &joined);
   who.connect_timer.cancel();
   packet_head head;
   head.type = packet_type::connect;
   head.name_space = space.name();
-  send_packet(who.session, std::move(head), json{{"sid", joined.id()}});
-  if (space.connect_) space.connect_(joined);
+  json payload{{"sid", joined.id()}};
+  if (!private_id.empty()) payload["pid"] = private_id;
+  send_packet(who.session, std::move(head), payload);
+  if (back) {
+    for (const std::string& room : back->was.rooms)
+      if (room != joined.id()) joined.join(room);
+    replay(joined, back->missed);
+  }
+  if (space.connect_ && joined.connected_) space.connect_(joined);
+}
+
+void server::replay(socket& to, const std::vector<kept_event>& missed) {
+  for (const kept_event& event : missed) {
+    to.session_.send_encoded(event.bytes);
+    for (const std::string& bytes : event.attachments) to.session_.send_binary(bytes);
+    to.replayed_.push_back(event.number);
+  }
 }
 
 void server::leave(socket& who, client& from) {
@@ -373,9 +456,15 @@ void server::on_sent(engine_session& session) {
   }
 }
 
-void server::on_close(engine_session& session, session_end) {
+void server::on_close(engine_session& session, session_end why) {
   const auto found = clients_.find(session.number());
   if (found == clients_.end()) return;
+  for (const auto& [name, who] : found->second->sockets) {
+    if (who->private_id_.empty() || why == session_end::protocol_error) continue;
+    left_socket left{who->id_, who->rooms_};
+    left.rooms.insert(who->id_);
+    who->space_.store_->leave(who->private_id_, std::move(left), std::chrono::steady_clock::now());
+  }
   while (!found->second->sockets.empty()) {
     leave(*found->second->sockets.begin()->second, *found->second);
   }

@@ -19,6 +19,7 @@
 
 #include "previewd/net/socketio/engine.hpp"
 #include "previewd/net/socketio/packet.hpp"
+#include "previewd/net/socketio/recovery.hpp"
 
 /// A Socket.IO server (protocol 5, for clients of v3 and v4): namespaces, events, acknowledgements,
 /// binary, rooms, middleware.
@@ -33,20 +34,19 @@ struct server_settings {
   std::size_t namespaces = 32;
   /// Most acknowledgements that one socket may owe; when there are more the oldest is forgotten.
   std::size_t replies = 1024;
+  /// What clients that come back get. It says how long each namespace remembers them.
+  recovery_settings recovery;
 };
 
 class server;
 class name_space;
-
-/// An event encoded once for many sockets: an Engine.IO packet.
-using shared_packet = std::shared_ptr<const std::string>;
 
 /// One client in one namespace. Belongs to its server; good until the namespace's `on_disconnect`
 /// has returned. Its I/O thread only.
 class socket {
 public:
   socket(server& owner, name_space& space, engine_session& session, uint64_t number, std::string id,
-    nlohmann::json auth);
+    std::string private_id, nlohmann::json auth);
   ~socket();
   socket(const socket&) = delete;
   socket& operator=(const socket&) = delete;
@@ -60,6 +60,9 @@ public:
   /// What the client sent along when it connected: an object.
   const nlohmann::json& auth() const noexcept { return *auth_; }
   bool is_connected() const noexcept { return connected_; }
+  /// Whether the client has come back in time: it has its id and its rooms again, and got what it
+  /// missed before `on_connect`.
+  bool is_recovered() const noexcept { return recovered_; }
 
   /// Sends an event. `arguments` is an array; binary values in it travel as attachments.
   void emit(std::string_view event, const nlohmann::json& arguments);
@@ -85,13 +88,18 @@ private:
   friend class server;
   friend class name_space;
 
+  void deliver(const shared_packet& packet);
+
   server& server_;
   name_space& space_;
   engine_session& session_;
   const uint64_t number_;
   const std::string id_;
+  const std::string private_id_;    // empty: it cannot be recovered
+  std::vector<uint64_t> replayed_;  // numbers of events that it got as missed ones, ascending
   std::unique_ptr<nlohmann::json> auth_;
   bool connected_ = true;
+  bool recovered_ = false;
   std::set<std::string> rooms_;
   uint64_t next_reply_ = 0;
   std::map<uint64_t, std::function<void(nlohmann::json)>> replies_;
@@ -177,6 +185,8 @@ private:
   friend class server;
   friend class socket;
 
+  void keep(const std::string& room, const shared_packet& packet);
+
   server& server_;
   const std::string name_;
   std::vector<middleware> checks_;
@@ -186,6 +196,7 @@ private:
   std::function<void(socket&)> disconnect_;
   std::function<void(socket&)> sent_;
   std::unordered_map<std::string, std::unordered_set<uint64_t>> rooms_;  // numbers of sockets
+  std::shared_ptr<recovery_store> store_;  // null: nobody is recovered
 };
 
 /// The Socket.IO server of one I/O thread. Must stay until the thread has stopped running, and go
@@ -203,6 +214,10 @@ public:
   /// The namespace; made when it is asked for first. Names begin with a slash. Clients may join
   /// those that were made.
   name_space& of(std::string_view name);
+
+  /// Remembers clients together with the other threads' servers, so that they may come back to any
+  /// of them. Called for each but one, with that one, before the first client.
+  void share_recovery(server& with);
 
   /// Answers a request under the engine's path.
   void handle(http::exchange_ptr exchange) { engine_.handle(std::move(exchange)); }
@@ -245,6 +260,7 @@ private:
     std::size_t index);
   void admitted(client& who, name_space& space, const nlohmann::json& auth);
   void leave(socket& who, client& from);
+  void replay(socket& to, const std::vector<kept_event>& missed);
   client* client_of(uint64_t session) noexcept;
 
   server_settings settings_;
