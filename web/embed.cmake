@@ -7,6 +7,11 @@ cmake_minimum_required(VERSION 3.25)
 # A page asks for nothing that is not its own, except the preview it frames, which may be anywhere.
 string(CONCAT page_policy "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
   "connect-src 'self' ws: wss:; frame-src http: https:; object-src 'none'; base-uri 'none'; form-action 'self'")
+# The service's own pages bring no code but their own files, and turn no text into code or markup. Styles are the exception:
+# xterm.js makes the ones for its rows as it goes.
+string(CONCAT own_policy "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+  "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'; "
+  "require-trusted-types-for 'script'; trusted-types 'none'")
 string(CONCAT loading_policy "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
   "connect-src 'self'; base-uri 'none'; form-action 'none'")
 set(type_md "text/plain; charset=utf-8")
@@ -39,8 +44,11 @@ foreach(file IN LISTS files)
   elseif(extension STREQUAL "html")
     set(policy "${page_policy}")
   endif()
-  if(file STREQUAL "terminal.html" OR file STREQUAL "index.html")
-    string(APPEND policy "; frame-ancestors 'self'")  # a frame around a terminal could be anybody's
+  if(file MATCHES "^(index|terminal)\\.html$")
+    set(policy "${own_policy}")  # a frame around a terminal could be anybody's
+  endif()
+  if(file STREQUAL "terminal.html")
+    string(APPEND policy "; frame-src 'self'")  # the iframe page, which frames the preview wherever that is
   endif()
   if(file MATCHES "^assets/.*-[A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-][A-Za-z0-9_-]\\.[a-z0-9]+$")
     set(cache "public, max-age=31536000, immutable")

@@ -15,11 +15,13 @@ export interface Server extends Workspace {
   type: string;
   state: ServerState;
   primary: boolean;
+  terminalId: string | null;  // where it was started
   url: string;        // path address, without its final slash
   iframeUrl: string;
   originUrl: string | null;  // an origin of its own
   basePath: 'stripped' | 'kept';
   previousGeneration: number | null;
+  startedAt: string;
 }
 
 /** How a server came to its end. */
@@ -48,8 +50,23 @@ export interface ReachEvent extends Workspace {
 export interface Terminal extends Workspace {
   id: string;
   state: 'running' | 'exited' | 'closing';
+  exitCode: number | null;
+  signal: string | null;
+  command: string;
+  cwd: string;
+  foreground?: string | null;  // the name of the job in front
+  cols: number;
+  rows: number;
+  attached: number;
   createdAt: string;
-  foreground?: string;
+}
+
+/** The payload of `terminalExit`. */
+export interface ExitEvent extends Workspace {
+  terminalId: string;
+  exitCode: number | null;
+  signal: string | null;
+  sequence: number;
 }
 
 /** What `GET /api/preview-status/{project}/{user}` answers. */

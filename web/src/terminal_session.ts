@@ -1,28 +1,41 @@
 import type {Terminal as Screen} from '@xterm/xterm';
 
-import type {Terminal, Workspace} from './protocol.ts';
+import type {Failure, Terminal, Workspace} from './protocol.ts';
+import {refuseToAnswer} from './terminal_queries.ts';
 import type {WorkspaceWatch} from './workspace_watch.ts';
 
+/** Where a terminal on a page is in its life; it only goes back from `live` to `reconnecting`. */
+export type SessionState = 'connecting' | 'live' | 'reconnecting' | 'ended';
+
 interface Listener {
-  /** The terminal has ended, or could not be had; `text` says how. */
-  ended(text: string): void;
-  attached(terminal: string): void;
+  /** The state has changed; `text` says in one sentence how it ended. */
+  changed(state: SessionState, text: string): void;
 }
 
 const ackStep = 16 * 1024;      // bytes shown after which the service is told; it pauses 100 000 ahead
 const inputStep = 64 * 1024;    // characters of input sent in one event; an event may have 1 000 000 bytes
+const roomPause = 500;          // ms between two attempts to open a terminal while the one it replaces ends
+const roomAttempts = 10;
 
-/** One terminal of the service, shown in one xterm.js screen. Survives a lost connection and goes on where it was. */
+/**
+ * One terminal of the service, shown in one xterm.js screen. Survives a lost connection and goes on where it was: by the
+ * sequence of the last byte that came, so that nothing comes twice and nothing is left out.
+ */
 export class TerminalSession {
   readonly #watch: WorkspaceWatch;
   readonly #workspace: Workspace;
   readonly #screen: Screen;
   readonly #listener: Listener;
+  readonly #encoder = new TextEncoder();
+  readonly #stop = new AbortController();
   #id: string | null = null;
+  #state: SessionState = 'connecting';
   #received = 0;      // sequence after the last byte that came
+  #parsed = 0;        // after the last byte that the screen has taken in
   #acknowledged = 0;
-  #attaching = false;
-  #bytes = new TextEncoder();
+  #replayUntil = 0;   // up to here the screen only repeats what was; questions in it have been answered long ago
+  #missing = false;   // what the screen misses could not be had: the next output paints it anew
+  #exit: string | null = null;  // how it ended, told before the last of its output has come
 
   constructor(watch: WorkspaceWatch, workspace: Workspace, screen: Screen, listener: Listener) {
     this.#watch = watch;
@@ -32,10 +45,15 @@ export class TerminalSession {
     screen.onData((text) => this.#input(text));
     screen.onBinary((text) => this.#send(Uint8Array.from(text, (character) => character.charCodeAt(0))));
     screen.onResize(({cols, rows}) => this.#resize(cols, rows));
+    refuseToAnswer(screen, () => this.#parsed < this.#replayUntil);
     const {socket} = watch;
-    socket.on('terminalData', (event) => this.#data(event));
-    socket.on('terminalExit', (event) => {
-      if (event.terminalId === this.#id) this.#end(exitText(event));
+    const data = (event: DataEvent) => event.terminalId === this.#id && this.#data(event);
+    const exit = (event: Exit & {terminalId: string}) => event.terminalId === this.#id && this.#end(exitText(event));
+    socket.on('terminalData', data);
+    socket.on('terminalExit', exit);
+    this.#stop.signal.addEventListener('abort', () => {
+      socket.off('terminalData', data);
+      socket.off('terminalExit', exit);
     });
   }
 
@@ -43,87 +61,118 @@ export class TerminalSession {
     return this.#id;
   }
 
-  /** After the room was joined: goes on with the own terminal, else takes the newest running one, else opens one. */
-  async begin(terminals: Terminal[]): Promise<void> {
-    const running = terminals.filter(
-      (each) => each.state === 'running' && each.project === this.#workspace.project && each.user === this.#workspace.user);
-    if (this.#id !== null) {
-      if (running.some((each) => each.id === this.#id)) await this.#attach(this.#id, this.#received);
-      else this.#end('The terminal has ended while the connection was lost.');
-      return;
-    }
-    const newest = running.reduce<Terminal | null>(
-      (best, each) => (best === null || each.createdAt > best.createdAt ? each : best), null);
-    if (newest) await this.#attach(newest.id, 0);
-    else await this.open();
+  get state(): SessionState {
+    return this.#state;
   }
 
-  /** Opens a new terminal on the screen. */
-  async open(): Promise<void> {
-    if (this.#attaching) return;
-    this.#attaching = true;
+  /** Opens a new terminal. `patient`: one is just ending, so that a limit may only be reached for a moment. */
+  open(cwd = '', patient = false): void {
     const {cols, rows} = this.#screen;
-    this.#screen.reset();
-    this.#received = this.#acknowledged = 0;
-    const early: DataEvent[] = [];
-    this.#early = early;
-    const answer = await this.#watch.ask<{terminalId: string}>('createTerminal', {
-      projectId: this.#workspace.project, userId: this.#workspace.user, cols, rows,
-    });
-    this.#early = null;
-    this.#attaching = false;
-    if (!answer.ok) {
-      this.#listener.ended(`No terminal could be opened. ${answer.error.detail}`);
-      return;
-    }
-    this.#id = answer.terminalId;
-    this.#listener.attached(answer.terminalId);
-    for (const event of early) this.#data(event);
-    this.#resize(this.#screen.cols, this.#screen.rows);
+    const {project, user} = this.#workspace;
+    let attempts = patient ? roomAttempts : 1;
+    const attempt = () => {
+      if (this.#stop.signal.aborted) return;
+      const payload = {projectId: project, userId: user, cols, rows, ...(cwd ? {cwd} : {})};
+      this.#watch.request<{terminalId: string}>('createTerminal', payload, (answer) => {
+        if (answer.ok) {
+          this.#id = answer.terminalId;
+          // Its tab was closed before it was there.
+          if (this.#stop.signal.aborted) return void this.#watch.socket.emit('closeTerminal', {terminalId: this.#id});
+          this.#become('live');
+          this.#resize(this.#screen.cols, this.#screen.rows);
+        } else if (answer.error.code === 'limit_reached' && --attempts > 0) {
+          setTimeout(attempt, roomPause);
+        } else {
+          this.#become('ended', `No terminal could be opened. ${answer.error.detail}`);
+        }
+      });
+    };
+    attempt();
   }
 
-  /** Ends the terminal and all that runs in it. */
-  async close(): Promise<void> {
-    if (this.#id === null) return;
-    const answer = await this.#watch.ask('closeTerminal', {terminalId: this.#id});
-    if (answer.ok || answer.error.code === 'terminal_not_found') this.#end('The terminal was closed.');
-    else this.#screen.write(`\r\n\x1b[2m${answer.error.detail}\x1b[0m\r\n`);
-  }
-
-  // Output that comes before the answer that says which terminal it is of.
-  #early: DataEvent[] | null = null;
-
-  async #attach(id: string, after: number): Promise<void> {
+  /** Shows a terminal that there is already, from the beginning of what is kept of it. */
+  attach(id: string): void {
     this.#id = id;
-    if (after === 0) this.#screen.reset();
-    const answer = await this.#watch.ask<{sequence: number; lost: number}>('attachTerminal', {terminalId: id, after});
-    if (this.#id !== id) return;
-    if (!answer.ok) {
-      if (this.#watch.socket.connected) this.#end(answer.error.detail);
-      return;  // without a connection: tried again when there is one
+    this.#attach();
+  }
+
+  /** The connection is there again, and these are the terminals of the project. */
+  joined(terminals: Terminal[]): void {
+    if (this.#state === 'ended' || this.#id === null) return;
+    const there = terminals.find((each) => each.id === this.#id);
+    if (!there || there.state === 'closing') return this.#become('ended', 'The terminal has ended while the connection was lost.');
+    if (there.state === 'exited') this.#exit = exitText(there);
+    this.#attach();
+  }
+
+  /** The connection is lost. */
+  lost(): void {
+    if (this.#state === 'live') this.#become('reconnecting');
+  }
+
+  /** Ends the terminal and all that runs in it; answers with why it could not. */
+  async close(): Promise<Failure | null> {
+    if (this.#id === null || this.#state === 'ended') return null;
+    const answer = await this.#watch.ask('closeTerminal', {terminalId: this.#id});
+    return answer.ok || answer.error.code === 'terminal_not_found' ? null : answer;
+  }
+
+  /** Has no more to do with the terminal, which lives on. */
+  dispose(): void {
+    if (this.#id !== null && this.#state !== 'ended' && this.#watch.socket.connected) {
+      this.#watch.socket.emit('detachTerminal', {terminalId: this.#id});
     }
-    if (after > 0 && answer.lost > 0) this.#screen.write(`\r\n\x1b[2m[${answer.lost} bytes of output are missing]\x1b[0m\r\n`);
-    this.#listener.attached(id);
-    this.#resize(this.#screen.cols, this.#screen.rows);
+    this.#stop.abort();
+  }
+
+  #attach(): void {
+    const after = this.#received;
+    // Answered at once when the answer comes: output may be right behind it.
+    this.#watch.request<AttachAnswer>('attachTerminal', {terminalId: this.#id, after}, (answer) => {
+      if (this.#stop.signal.aborted || this.#state === 'ended') return;
+      if (!answer.ok) {
+        // Without a connection: tried again when there is one.
+        if (!this.#watch.socket.connected) return;
+        if (answer.error.code === 'no_answer') this.#watch.socket.disconnect().connect();
+        else this.#become('ended', this.#exit ?? answer.error.detail);
+        return;
+      }
+      this.#replayUntil = answer.sequence;
+      this.#missing = answer.lost > 0 && after > 0;
+      if (this.#missing) this.#received = answer.from ?? after + answer.lost;
+      this.#become('live');
+      this.#resize(this.#screen.cols, this.#screen.rows);
+      if (this.#exit !== null && this.#received >= answer.sequence) this.#end(this.#exit);
+    });
   }
 
   #data(event: DataEvent): void {
-    if (event.terminalId !== this.#id) {
-      if (this.#early && this.#early.length < 1024) this.#early.push(event);
-      return;
+    let bytes = typeof event.data === 'string' ? this.#encoder.encode(event.data) : new Uint8Array(event.data);
+    if (this.#missing || (event.lost ?? 0) > 0) {
+      // What is on the screen has no continuation: what comes now begins it anew.
+      this.#screen.reset();
+      if (!event.replay) this.#screen.write('\x1b[2m[Earlier output is no longer kept.]\x1b[0m\r\n');
+    } else if (!event.replay) {
+      if (event.sequence <= this.#received) return;
+      bytes = bytes.subarray(Math.max(0, this.#received - (event.sequence - bytes.length)));
     }
-    if (event.sequence <= this.#received) return;
-    let data: string | Uint8Array = typeof event.data === 'string' ? event.data : new Uint8Array(event.data);
-    // A replay may begin before what is here already.
-    const bytes = typeof data === 'string' ? this.#bytes.encode(data) : data;
-    const known = this.#received - (event.sequence - bytes.length);
-    if (this.#received > 0 && known > 0) data = bytes.subarray(known);
+    this.#missing = false;
     this.#received = event.sequence;
-    const id = this.#id;
-    this.#screen.write(data, () => {
-      if (id !== this.#id || event.sequence - this.#acknowledged < ackStep) return;
-      this.#acknowledged = event.sequence;
-      this.#watch.socket.emit('terminalAck', {terminalId: id, sequence: event.sequence});
+    const live = Math.max(0, event.sequence - this.#replayUntil);
+    if (!event.replay && live > 0 && live < bytes.length) {
+      this.#write(bytes.subarray(0, bytes.length - live), event.sequence - live);
+      bytes = bytes.subarray(bytes.length - live);
+    }
+    this.#write(bytes, event.sequence);
+    if (this.#exit !== null && this.#received >= this.#replayUntil) this.#end(this.#exit);
+  }
+
+  #write(bytes: Uint8Array, sequence: number): void {
+    this.#screen.write(bytes, () => {
+      this.#parsed = sequence;
+      if (this.#state === 'ended' || sequence - this.#acknowledged < ackStep || !this.#watch.socket.connected) return;
+      this.#acknowledged = sequence;
+      this.#watch.socket.emit('terminalAck', {terminalId: this.#id, sequence});
     });
   }
 
@@ -139,19 +188,24 @@ export class TerminalSession {
 
   #send(data: string | Uint8Array): void {
     // Keys that were pressed into nothing must not arrive minutes later.
-    if (this.#id === null || !this.#watch.socket.connected) return;
+    if (this.#state !== 'live' || !this.#watch.socket.connected) return;
     this.#watch.socket.emit('terminalInput', {terminalId: this.#id, data});
   }
 
   #resize(cols: number, rows: number): void {
-    if (this.#id === null || !this.#watch.socket.connected) return;
+    if (this.#state !== 'live' || !this.#watch.socket.connected) return;
     this.#watch.socket.emit('resizeTerminal', {terminalId: this.#id, cols, rows});
   }
 
   #end(text: string): void {
-    if (this.#id === null) return;
-    this.#id = null;
-    this.#listener.ended(text);
+    this.#become('ended', text);
+  }
+
+  #become(state: SessionState, text = ''): void {
+    if (this.#state === 'ended' || this.#stop.signal.aborted || (this.#state === state && text === '')) return;
+    this.#state = state;
+    this.#screen.options.disableStdin = state !== 'live';
+    this.#listener.changed(state, text);
   }
 }
 
@@ -159,9 +213,22 @@ interface DataEvent {
   terminalId: string;
   sequence: number;
   data: string | ArrayBuffer;
+  lost?: number;     // bytes before these that could not be had
+  replay?: boolean;  // paints what the screen would show, instead of what was put out
 }
 
-function exitText({exitCode, signal}: {exitCode: number | null; signal: string | null}): string {
+interface AttachAnswer {
+  sequence: number;  // output up to here has been before
+  from?: number;     // output follows from here on
+  lost: number;
+}
+
+interface Exit {
+  exitCode: number | null;
+  signal: string | null;
+}
+
+function exitText({exitCode, signal}: Exit): string {
   if (signal) return `The shell was ended by ${signal}.`;
   if (exitCode === null || exitCode === undefined) return 'The terminal has ended.';
   return exitCode === 0 ? 'The shell has exited.' : `The shell has exited with code ${exitCode}.`;

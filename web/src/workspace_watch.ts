@@ -66,13 +66,19 @@ export class WorkspaceWatch {
     return this.#state.view;
   }
 
-  /** Sends an event and waits for its acknowledgement; silence for 10 s is a failure like any other. */
-  async ask<T>(name: string, payload: object): Promise<Answer<T>> {
-    try {
-      return (await this.socket.timeout(answerTimeout).emitWithAck(name, payload)) as Answer<T>;
-    } catch {
-      return {ok: false, error: {code: 'no_answer', detail: 'previewd did not answer. Is it still running?'}};
-    }
+  /**
+   * Sends an event and calls `answered` with its acknowledgement, in its place among the events that come; silence for 10 s is
+   * a failure like any other.
+   */
+  request<T>(name: string, payload: object, answered: (answer: Answer<T>) => void): void {
+    this.socket.timeout(answerTimeout).emit(name, payload, (silence: Error | null, answer: Answer<T>) => answered(silence
+      ? {ok: false, error: {code: 'no_answer', detail: 'previewd did not answer. Is it still running?'}}
+      : answer));
+  }
+
+  /** The same as a promise, kept a little after the acknowledgement has come. */
+  ask<T>(name: string, payload: object): Promise<Answer<T>> {
+    return new Promise((answered) => this.request<T>(name, payload, answered));
   }
 
   async #join(): Promise<void> {

@@ -31,22 +31,33 @@ export async function openBrowser({cuttable = false} = {}) {
   // Socket.IO of the pages, which a test may cut: pulling the plug does not reach connections to one's own machine.
   let cut = false;
   const live = new Set();
+  const polls = new Set();
   if (cuttable) {
     await context.routeWebSocket(/\/socket\.io\//, (socket) => {
       if (cut) return socket.close();
       socket.connectToServer();
       live.add(socket);
     });
-    await context.route(/\/socket\.io\//, (route) => (cut ? route.abort() : route.continue()));
+    await context.route(/\/socket\.io\//, async (route) => {
+      if (cut) return route.abort();
+      polls.add(route);
+      try {
+        const response = await route.fetch();
+        if (polls.delete(route)) await route.fulfill({response});
+      } catch {
+        if (polls.delete(route)) await route.abort().catch(() => {});  // the page, or the service, has gone meanwhile
+      }
+    });
   }
   return {
     browser, context, page, failures, sockets,
     /** Ends every Socket.IO connection, and lets no new one come up until `mend`. */
     async cut() {
       cut = true;
-      const ending = [...live];
+      const ending = [...live, ...polls];
       live.clear();
-      await Promise.all(ending.map((socket) => socket.close()));
+      polls.clear();
+      await Promise.all(ending.map((each) => (each.close?.() ?? each.abort()).catch(() => {})));
     },
     mend: () => (cut = false),
     shot: (name) => page.screenshot({path: join(artifacts, `${name}.png`)}),
@@ -54,31 +65,40 @@ export async function openBrowser({cuttable = false} = {}) {
   };
 }
 
-/** The terminal of a terminal page, used as a person does: by keys and eyes. */
+/** The terminal that is shown on a terminal page, used as a person does: by keys and eyes. */
 export function terminalOn(page) {
-  const text = () => page.evaluate(() => document.querySelector('.xterm-rows')?.innerText.replaceAll('\u00a0', ' ') ?? '');
+  const shown = '[role=tabpanel]:not([hidden])';
+  const keys = page.locator(`${shown} .xterm-helper-textarea`);
+  const text = () => page.evaluate((panel) => document.querySelector(`${panel} .xterm-rows`)?.innerText.replaceAll('\u00a0', ' ') ?? '', shown);
   return {
     text,
     async type(line) {
-      await page.locator('.xterm-helper-textarea').focus();
+      await keys.focus();
       await page.keyboard.type(`${line}\n`);
     },
-    async press(keys) {
-      await page.locator('.xterm-helper-textarea').focus();
-      await page.keyboard.press(keys);
+    async press(combination) {
+      await keys.focus();
+      await page.keyboard.press(combination);
     },
     /** Waits until the screen shows `wanted`, a text or an expression, and returns the match. */
     async shows(wanted, ms) {
       const pattern = wanted instanceof RegExp ? wanted : new RegExp(wanted.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
       const deadline = now() + ms;
       for (;;) {
-        const shown = await text();
-        const match = pattern.exec(shown);
+        const there = await text();
+        const match = pattern.exec(there);
         if (match) return match;
-        if (now() > deadline) throw new Error(`The terminal did not show ${pattern} within ${ms} ms, but:\n${shown}`);
+        if (now() > deadline) throw new Error(`The terminal did not show ${pattern} within ${ms} ms, but:\n${there}`);
         await page.waitForTimeout(100);
       }
     },
+    /** All that xterm.js holds: every line from the first of its scrollback on, the cursor, and which of its screens it is. */
+    buffer: () => page.evaluate((panel) => {
+      const {active} = document.querySelector(panel).screen.buffer;
+      const lines = Array.from({length: active.length}, (_, row) => active.getLine(row).translateToString(true));
+      while (lines.length > 0 && lines.at(-1) === '') lines.pop();
+      return {lines, type: active.type, cursor: [active.cursorX, active.baseY + active.cursorY]};
+    }, shown),
   };
 }
 
