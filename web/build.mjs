@@ -52,7 +52,7 @@ const output = {
 await rm(outDir, {recursive: true, force: true});
 await build({
   ...shared,
-  build: {...output, license: {fileName: 'assets/licenses.md'}, rollupOptions: {input: ['index.html', 'terminal.html', 'iframe.html'].map((page) => resolve(root, page))}},
+  build: {...output, license: {fileName: 'assets/licenses.md'}, rollupOptions: {input: ['index.html', 'terminal.html', 'dashboard.html', 'iframe.html'].map((page) => resolve(root, page))}},
 });
 await build({
   ...shared,
@@ -60,6 +60,6 @@ await build({
   build: {...output, rollupOptions: {input: resolve(root, 'loading.html')}},
 });
 
-for (const page of ['index.html', 'terminal.html', 'iframe.html', 'loading.html']) {
+for (const page of ['index.html', 'terminal.html', 'dashboard.html', 'iframe.html', 'loading.html']) {
   await readFile(resolve(outDir, page));  // a page that is missing fails the build here, not the service later
 }

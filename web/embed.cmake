@@ -44,7 +44,7 @@ foreach(file IN LISTS files)
   elseif(extension STREQUAL "html")
     set(policy "${page_policy}")
   endif()
-  if(file MATCHES "^(index|terminal)\\.html$")
+  if(file MATCHES "^(index|terminal|dashboard)\\.html$")
     set(policy "${own_policy}")  # a frame around a terminal could be anybody's
   endif()
   if(file STREQUAL "terminal.html")

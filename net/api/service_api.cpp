@@ -208,6 +208,7 @@ const std::vector<service_api::route_entry>& service_api::endpoints() {
     {"GET", "/preview/{}/{}/iframe", &service_api::iframe_page},
     {"GET", "/terminal/{}/{}", &service_api::terminal_page},
     {"GET", "/assets/{}", &service_api::asset},
+    {"GET", "/dashboard", &service_api::dashboard_page},
     {"GET", "/", &service_api::start_page},
   };
   return all;
@@ -709,6 +710,10 @@ void service_api::debug_state(const call& at) const {
 
 void service_api::start_page(const call& at) const {
   show_page(at, "index.html");
+}
+
+void service_api::dashboard_page(const call& at) const {
+  show_page(at, "dashboard.html");
 }
 
 void service_api::terminal_page(const call& at) const {

@@ -119,6 +119,7 @@ private:
   void debug_state(const call& at) const;
   void start_page(const call& at) const;
   void terminal_page(const call& at) const;
+  void dashboard_page(const call& at) const;
   void iframe_page(const call& at) const;
   void asset(const call& at) const;
 

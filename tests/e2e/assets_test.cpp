@@ -8,7 +8,8 @@
 using namespace previewd;
 
 TEST_CASE("every page is embedded, and found with or without its slash", "[web]") {
-  for (const std::string name : {"index.html", "terminal.html", "iframe.html", "loading.html"}) {
+  for (const std::string name :
+    {"index.html", "terminal.html", "dashboard.html", "iframe.html", "loading.html"}) {
     CAPTURE(name);
     const auto* page = web::find_asset(name);
     REQUIRE(page != nullptr);
@@ -48,7 +49,7 @@ TEST_CASE("assets are sorted, unlike, and tagged by their bytes", "[web]") {
 TEST_CASE(
   "what a page refers to under /assets/ is embedded, and code and styles may be kept for ever",
   "[web]") {
-  for (const auto* name : {"index.html", "terminal.html", "iframe.html"}) {
+  for (const auto* name : {"index.html", "terminal.html", "dashboard.html", "iframe.html"}) {
     const auto html = web::find_asset(name)->bytes;
     for (auto at = html.find("\"/assets/"); at != std::string_view::npos;
          at = html.find("\"/assets/", at + 1)) {

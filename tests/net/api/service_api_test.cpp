@@ -212,6 +212,7 @@ public:
       {{"index.html", "text/html; charset=utf-8", "no-cache", "\"1\"", "default-src 'self'",
          bytes("start")},
         {"terminal.html", "text/html; charset=utf-8", "", "", "", bytes("terminal")},
+        {"dashboard.html", "text/html; charset=utf-8", "", "", "", bytes("dashboard")},
         {"iframe.html", "text/html; charset=utf-8", "", "", "", bytes("iframe")},
         {"assets/app-1234.js", "text/javascript", "immutable", "\"2\"", "", bytes("code")}},
       [](io_thread&, const std::function<void(std::vector<api::connection_info>)>& done) {
@@ -470,6 +471,8 @@ TEST_CASE("pages and assets come with what caches need to know", "[net][api]") {
   CHECK(field(start, "Cache-Control") == "no-cache");
   CHECK(field(start, "Content-Security-Policy") == "default-src 'self'");
   CHECK(bytes(w.call("GET", "/terminal/shop/ann")) == "terminal");
+  CHECK(bytes(w.call("GET", "/dashboard")) == "dashboard");
+  CHECK(w.call("POST", "/dashboard").status == 405);
   CHECK(bytes(w.call("GET", "/preview/shop/ann/iframe")) == "iframe");
   const auto code = w.call("GET", "/assets/app-1234.js");
   CHECK(bytes(code) == "code");
