@@ -23,7 +23,8 @@ struct asset {
 std::span<const asset> assets() noexcept;
 
 /// The file of a path, with or without its leading slash; null when there is none. The pages are
-/// `index.html`, `terminal.html`, `dashboard.html`, `iframe.html` and `loading.html`; all else lies under `assets/`.
+/// `index.html`, `terminal.html`, `dashboard.html`, `iframe.html` and `loading.html`; all else lies
+/// under `assets/`.
 const asset* find_asset(std::string_view path) noexcept;
 
 /// Whose loading page it is, and where the page asks for news.
