@@ -9,6 +9,7 @@
 #include "previewd/actors/detector.hpp"
 #include "previewd/messages/data_plane.hpp"
 #include "previewd/messages/error.hpp"
+#include "previewd/support/log.hpp"
 
 namespace previewd::actors {
 
@@ -58,6 +59,7 @@ terminal_actor::behavior_type terminal(terminal_actor::stateful_pointer<terminal
   hold_ports(self, ports);
   const auto me = caf::actor_cast<terminal_actor>(self);
   const std::string id = order.id;
+  const workspace_key key = order.request.key;
   self->state.detector =
     self->spawn<caf::monitored>(detector, id, order.request.key, detection, registry, ports);
   self->monitor(registry);
@@ -116,6 +118,14 @@ terminal_actor::behavior_type terminal(terminal_actor::stateful_pointer<terminal
     [=](foreground_atom, int32_t group) {
       self->send(self->state.detector, foreground_atom_v, group, self->state.pid);
       self->send(registry, foreground_atom_v, id, group, self->state.pid);
+    },
+    [=](detached_atom) {
+      const terminal_actor_state& st = self->state;
+      if (st.close_wanted || st.exited) return;
+      log::info("terminal_detached", "Closing a terminal that nobody is attached to",
+        {{"key", server_key(key)}, {"terminal", id}});
+      // As if somebody asked for it: its servers go first. Nobody waits for the answer.
+      caf::anon_send(registry, close_atom_v, id);
     },
     [=](close_atom) {
       self->state.close_wanted = true;

@@ -98,6 +98,8 @@ using terminal_actor = caf::typed_actor<
   accepts<drained_atom>,
   // Another process group has the terminal (tcgetpgrp(3)). From an I/O thread.
   accepts<foreground_atom, int32_t>,
+  // Nobody has used it for `terminal.detached`. From an I/O thread; may come again.
+  accepts<detached_atom>,
   // Somebody wants it closed. From the registry.
   accepts<close_atom>,
   // Nothing that was started in it is alive any more. From the kernel watch.

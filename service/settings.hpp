@@ -76,7 +76,7 @@ struct settings {
 
   struct {
     std::string shell = "/bin/bash";              // absolute; loaded settings begin with $SHELL
-    std::chrono::milliseconds detached{3600000};  // an exited one's; 0: for ever; to 30 d
+    std::chrono::milliseconds detached{3600000};  // that nobody uses; 0: for ever; to 30 d
     exit_policy on_exit = exit_policy::kill;
     uint64_t scrollback = 256 * 1024;  // bytes kept for those who attach later; 4 KiB to 64 MiB
   } terminal;

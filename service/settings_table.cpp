@@ -507,7 +507,8 @@ std::vector<setting> setting_table(settings& target) {
         "what a terminal runs when no command is given"))
     .default_text = "$SHELL, else /bin/bash";
   add(duration("terminal.detached", target.terminal.detached, 0ms, 24h * 30, "1h",
-    "how long a terminal that has exited can be read; 0: for ever"));
+    "how long a terminal lives with nobody attached or using it, and one that has exited can be "
+    "read; 0: for ever"));
   add(choice<exit_policy>("terminal.on_exit", target.terminal.on_exit,
     {{"kill", exit_policy::kill}, {"keep", exit_policy::keep}},
     "what happens to what still runs in a terminal when its shell ends"));

@@ -152,6 +152,9 @@ struct terminal_hub::pump {
   caf::error input(std::string_view bytes);
   caf::error signal(int number);
 
+  /// Somebody who is not attached uses it.
+  void touch() { used_at_ = steady_clock::now(); }
+
   bool is_open() const noexcept { return phase_ == phase::open || phase_ == phase::announced; }
 
   terminal_hub& hub_;
@@ -182,6 +185,8 @@ private:
   void await_stalled();
   void pass_over_stalled();
 
+  void await_use();
+
   void settle_size();
   void set_size(terminal_size size);
   void write_input();
@@ -200,6 +205,7 @@ private:
   asio::steady_timer hint_timer_;
   asio::steady_timer stall_timer_;
   asio::steady_timer input_timer_;
+  asio::steady_timer use_timer_;
   unsigned pending_ = 0;  // handlers under way
 
   bool reading_ = false;
@@ -208,11 +214,13 @@ private:
   bool awaiting_quiet_ = false;
   bool awaiting_hints_ = false;
   bool awaiting_stalled_ = false;
+  bool awaiting_use_ = false;
   std::string input_;
   std::size_t written_ = 0;  // of `input_`
 
   output_scanner scanner_;
   std::vector<url_hint> hints_;
+  steady_clock::time_point used_at_{};  // by somebody, attached or not
   steady_clock::time_point last_activity_{};
   steady_clock::time_point last_output_{};
   steady_clock::time_point last_notice_{};
@@ -251,6 +259,7 @@ terminal_hub::pump::pump(terminal_hub& hub, shelf& home, const terminal_spec& sp
       hint_timer_{home.thread.context()},
       stall_timer_{home.thread.context()},
       input_timer_{home.thread.context()},
+      use_timer_{home.thread.context()},
       size_{spec.size} {
   counters_->columns = size_.columns;
   counters_->rows = size_.rows;
@@ -322,6 +331,8 @@ void terminal_hub::pump::go_on() {
   set_size(size_);
   look_at_foreground();
   write_input();
+  touch();
+  await_use();
   if (finish_wanted_) {
     finish();
   } else {
@@ -368,6 +379,7 @@ void terminal_hub::pump::close() {
   hint_timer_.cancel();
   stall_timer_.cancel();
   input_timer_.cancel();
+  use_timer_.cancel();
   if (pty_) {
     master_.cancel();
     master_.release();
@@ -502,6 +514,8 @@ void terminal_hub::pump::detach(const attachment_link* link) {
   counters_->attached = static_cast<uint32_t>(readers_.size());
   settle_size();
   await_output();
+  touch();
+  await_use();
 }
 
 void terminal_hub::pump::pull(const attachment_link* link) {
@@ -555,6 +569,25 @@ bool terminal_hub::pump::paused() {
     paused_ = false;
   }
   return paused_;
+}
+
+/// Wakes when nobody has used the terminal for `detached`, if nobody does until then.
+void terminal_hub::pump::await_use() {
+  if (hub_.settings_.detached.count() == 0 || awaiting_use_ || !readers_.empty() ||
+      phase_ != phase::open)
+    return;
+  awaiting_use_ = true;
+  use_timer_.expires_at(used_at_ + hub_.settings_.detached);
+  use_timer_.async_wait(counted([this] {
+    awaiting_use_ = false;
+    if (!readers_.empty()) return;  // who detaches begins anew
+    const auto now = steady_clock::now();
+    if (now >= used_at_ + hub_.settings_.detached) {
+      caf::anon_send(terminal_, detached_atom_v);
+      used_at_ = now;
+    }
+    await_use();
+  }));
 }
 
 /// The PTY is paused: that is right for one client that takes its time, and for all that do, but a
@@ -857,6 +890,7 @@ terminal_hub::attach(io_thread& here, const std::string& id, uint64_t after, out
 void terminal_hub::input(io_thread& here, const std::string& id, std::string bytes, done answer) {
   at_home(
     id, [&here, id, bytes = std::move(bytes), answer = std::move(answer)](pump* terminal) mutable {
+      if (terminal != nullptr) terminal->touch();
       caf::error result = terminal != nullptr ? terminal->input(bytes) : not_found(id);
       here.post([answer = std::move(answer), result = std::move(result)]() mutable {
         answer(std::move(result));
@@ -866,7 +900,10 @@ void terminal_hub::input(io_thread& here, const std::string& id, std::string byt
 
 void terminal_hub::resize(io_thread& here, const std::string& id, terminal_size size, done answer) {
   at_home(id, [&here, id, size, answer = std::move(answer)](pump* terminal) mutable {
-    if (terminal != nullptr) terminal->request_size(size);
+    if (terminal != nullptr) {
+      terminal->touch();
+      terminal->request_size(size);
+    }
     caf::error result = terminal != nullptr ? caf::error{} : not_found(id);
     here.post([answer = std::move(answer), result = std::move(result)]() mutable {
       answer(std::move(result));
@@ -876,6 +913,7 @@ void terminal_hub::resize(io_thread& here, const std::string& id, terminal_size 
 
 void terminal_hub::signal(io_thread& here, const std::string& id, int number, done answer) {
   at_home(id, [&here, id, number, answer = std::move(answer)](pump* terminal) mutable {
+    if (terminal != nullptr) terminal->touch();
     caf::error result = terminal != nullptr ? terminal->signal(number) : not_found(id);
     here.post([answer = std::move(answer), result = std::move(result)]() mutable {
       answer(std::move(result));
@@ -888,6 +926,7 @@ void terminal_hub::read(io_thread& here, const std::string& id, uint64_t after, 
   at_home(id, [&here, after, limit, answer = std::move(answer)](pump* terminal) mutable {
     std::optional<output_slice> result;
     if (terminal != nullptr) {
+      terminal->touch();
       scrollback::slice slice = terminal->scrollback_.read(after, limit);
       result = output_slice{
         .bytes = std::move(slice.bytes), .sequence = slice.sequence, .lost = slice.lost};

@@ -44,6 +44,9 @@ struct terminal_hub_settings {
   /// How long after the last byte in or out the foreground job is looked at once more: a job may
   /// start without a word.
   std::chrono::milliseconds foreground_delay{50};
+  /// A terminal that nobody is attached to, types into or reads for so long tells its actor, and
+  /// again after as long. 0: never.
+  std::chrono::milliseconds detached{0};
 };
 
 /// Bytes of a terminal's output, shared by all who get them.
@@ -162,7 +165,8 @@ public:
   // For the data plane. Any thread; see messages/data_plane.hpp.
 
   /// Opens a PTY, starts the process, and answers `opened` to the terminal when every I/O thread's
-  /// directory has it; or `failed` with `pty_failed` or `spawn_failed`.
+  /// directory has it; or `failed` with `pty_failed` or `spawn_failed`. From then on `detached`
+  /// follows whenever nobody has used it for so long.
   void open(terminal_spec spec, terminal_actor terminal, detector_actor detector);
 
   /// Reads what the PTY still holds, closes it, hands the rest to the clients and answers

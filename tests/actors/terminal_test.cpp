@@ -76,3 +76,22 @@ TEST_CASE("a terminal closed before its process runs still ends it", "[actors][t
   CHECK(w.io.terminals.empty());
   CHECK(w.deterministic.running_actors() == w.quiet_actors);
 }
+
+TEST_CASE("a terminal that nobody uses is closed as if somebody asked for it", "[actors][terminal]") {
+  world w;
+  terminal_request request;
+  request.key = {"shop", "ann"};
+  caf::anon_send(w.registry, open_atom_v, request);
+  w.run();
+  const std::string id = w.io.terminals.begin()->first;
+  const terminal_actor terminal = w.io.terminals.at(id).actor;
+
+  caf::anon_send(terminal, detached_atom_v);
+  w.run();
+  caf::anon_send(terminal, detached_atom_v);
+  w.run();
+
+  CHECK(w.kernel.ladders == std::vector{id});
+  CHECK(w.io.terminals.empty());
+  CHECK(w.deterministic.running_actors() == w.quiet_actors);
+}

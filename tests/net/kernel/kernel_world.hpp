@@ -88,6 +88,7 @@ recording_terminal(terminal_actor::pointer self, std::shared_ptr<terminal_inbox>
     },
     [](drained_atom) {},
     [](foreground_atom, int32_t) {},
+    [](detached_atom) {},
     [self](close_atom) { self->quit(); },
     [to](ended_atom) {
       to->put({terminal_said::kind::ended, {}});

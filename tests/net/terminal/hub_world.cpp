@@ -32,6 +32,7 @@ note_terminal(terminal_actor::pointer, std::shared_ptr<watched<told>> heard) {
         t.foreground_before_opened = t.foreground_before_opened || !t.opened;
       });
     },
+    [=](detached_atom) { heard->change([](told& t) { ++t.detached; }); },
     [=](close_atom) {},
     [=](ended_atom) {},
   };

@@ -52,6 +52,7 @@ struct told {
   std::optional<errc> failed;
   std::string failure;
   unsigned drained = 0;
+  unsigned detached = 0;
   std::vector<int32_t> foreground;
   unsigned notices = 0;
   std::vector<url_hint> hints;

@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 #include <fstream>
+#include <thread>
 
 #include "previewd/tests/net/terminal/hub_world.hpp"
 #include "previewd/tests/support/eventually.hpp"
@@ -445,4 +446,58 @@ TEST_CASE("a client of a terminal that is not known is told at once", "[net][ter
     [&] { return world.hub->attach(*world.threads[0], "no-such-terminal", 0, client) != nullptr; });
 
   CHECK_FALSE(attached);
+}
+
+TEST_CASE("a terminal that nobody is attached to says so again and again, an attached one does not",
+  "[net][terminal]") {
+  terminal_hub_settings settings;
+  settings.detached = 150ms;
+  hub_world world{settings};
+  test_terminal alone = world.open(shell);
+  test_terminal attached = world.open(shell);
+  const auto client = world.attach(attached);
+  REQUIRE(client->got.becomes([](const heard& h) { return h.start.has_value(); }));
+  // The one that is alone is the clock of the other.
+  const auto passes = [&](unsigned times) {
+    const unsigned before = alone.heard->now().detached;
+    return alone.heard->becomes([&](const told& t) { return t.detached >= before + times; });
+  };
+  REQUIRE(passes(1));
+  const unsigned before = attached.heard->now().detached;
+
+  REQUIRE(passes(3));
+
+  CHECK(attached.heard->now().detached == before);
+  world.detach(client);
+  CHECK(attached.heard->becomes([&](const told& t) { return t.detached > before; }));
+  world.end(alone);
+  world.end(attached);
+}
+
+TEST_CASE("whoever types into a terminal or reads it uses it", "[net][terminal]") {
+  const auto use = GENERATE(0, 1, 2, 3);
+  constexpr auto period = 300ms;
+  terminal_hub_settings settings;
+  settings.detached = period;
+  hub_world world{settings};
+  test_terminal terminal = world.open(shell);
+  bool begins_anew = false;
+
+  // A machine that is slow enough may hide one use behind a notice that is under way already.
+  for (int attempt = 0; attempt < 3 && !begins_anew; ++attempt) {
+    const unsigned before = terminal.heard->now().detached;
+    REQUIRE(terminal.heard->becomes([&](const told& t) { return t.detached > before; }));
+    std::this_thread::sleep_for(period / 2);
+    const unsigned now = terminal.heard->now().detached;
+    const auto used_at = std::chrono::steady_clock::now();
+    if (use == 0) world.input(terminal, " ");
+    if (use == 1) world.read(terminal);
+    if (use == 2) world.resize(terminal, {.columns = 90, .rows = 30});
+    if (use == 3) world.signal(terminal, SIGWINCH);
+    REQUIRE(terminal.heard->becomes([&](const told& t) { return t.detached > now; }));
+    begins_anew = std::chrono::steady_clock::now() - used_at >= period;
+  }
+
+  CHECK(begins_anew);
+  world.end(terminal);
 }
