@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "previewd/actors/detection/listeners.hpp"
+#include "previewd/actors/detection/server_kind.hpp"
 #include "previewd/messages/data_plane.hpp"
 #include "previewd/messages/error.hpp"
 #include "previewd/support/log.hpp"
@@ -115,7 +116,7 @@ private:
   server_description describe(const listener_book::candidate& known) const {
     const listener_fact& first = known.sockets.front();
     server_description result;
-    result.type = known.seen.type;
+    result.type = kind_of(known.seen.type, first.command);
     result.prefix = known.seen.prefix;
     result.answers = known.answered;
     result.serves_page = known.answered && known.seen.html && known.seen.status < 400;

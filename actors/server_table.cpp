@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "previewd/messages/detector.hpp"
+
 namespace previewd::actors {
 
 namespace {
@@ -183,12 +185,14 @@ server_entry* server_table::choose_primary(const workspace_key& key) {
   server_entry* best = nullptr;
   for (const uint64_t generation : home->second.generations) {
     server_entry& entry = servers_.at(generation);
-    if (entry.info.primary && !entry.removal) present = &entry;
-    if (entry.removal) {
+    // By itself nothing without pages of any kind becomes what a workspace shows.
+    const bool for_sockets = entry.info.type == websockets_only && !rank(entry).preferred;
+    if (entry.removal || for_sockets) {
       entry.info.primary = false;
-    } else if (best == nullptr || rank(*best) < rank(entry)) {
-      best = &entry;
+      continue;
     }
+    if (entry.info.primary) present = &entry;
+    if (best == nullptr || rank(*best) < rank(entry)) best = &entry;
   }
   if (best == nullptr || best == present) return nullptr;
   const bool by_hand = present != nullptr && rank(*best).preferred && !rank(*present).preferred;

@@ -81,7 +81,8 @@ public:
 
   /// Chooses the primary anew: the preferred one if it is there; a restarting one stays; a server
   /// that answers with a page goes before one that does not; else the present one stays; else one
-  /// that is there before one that restarts, page, printed before unprinted, then the older.
+  /// that is there before one that restarts, page, printed before unprinted, chosen port before
+  /// ephemeral one, then the older. One for WebSockets alone is chosen only when it is preferred.
   /// Returns the new primary when it changed.
   server_entry* choose_primary(const workspace_key& key);
 

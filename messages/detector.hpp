@@ -3,6 +3,7 @@
 #include <caf/meta/type_name.hpp>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "previewd/messages/caf.hpp"
@@ -44,6 +45,10 @@ struct listener_fact {
       caf::meta::type_name("listener_fact"), x.id, x.address, x.owners, x.job_leader, x.command);
   }
 };
+
+/// The type of a server that answers `GET /` with 426: it has an address, and is no workspace's
+/// primary unless somebody makes it that.
+constexpr std::string_view websockets_only = "websocket";
 
 /// What one polite look at a listener showed.
 struct identity {

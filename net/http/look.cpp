@@ -34,11 +34,14 @@ constexpr std::array body_markers{
   marker{"/_next/", "next"},
   marker{"content=\"Astro v", "astro"},
   marker{"astro-island", "astro"},
+  marker{"astro-dev-toolbar", "astro"},
+  marker{"data-astro-source-file", "astro"},
   marker{"__sveltekit", "sveltekit"},
   marker{"__reactRouterContext", "react-router"},
   marker{"__remixContext", "remix"},
   marker{"id=\"___gatsby\"", "gatsby"},
   marker{"<app-root", "angular"},
+  marker{"storybook-root", "storybook"},
   marker{"@vite/client", "vite"},
   marker{"static/js/bundle.js", "webpack"},
   marker{"chunk-vendors.js", "webpack"},
@@ -60,7 +63,17 @@ constexpr std::array field_markers{
   field_marker{"server", "WSGIServer", "django"},
   field_marker{"server", "uvicorn", "uvicorn"},
   field_marker{"server", "SimpleHTTP", "python"},
+  field_marker{"server", "WEBrick", "webrick"},
+  field_marker{"x-runtime", "0.", "rails"},
 };
+
+// What speaks HTTP only to say that it does not: V8's inspector, and MongoDB.
+constexpr std::array<std::string_view, 2> no_http{
+  "WebSockets request was expected", "trying to access MongoDB over HTTP"};
+
+// Answered by servers of WebSockets alone (RFC 9110, section 15.5.22), as Vite's separate one for
+// HMR.
+constexpr unsigned upgrade_required = 426;
 
 bool is_redirect(unsigned status) {
   return status >= 300 && status < 400 && status != 304;
@@ -90,6 +103,12 @@ look_evidence evidence_in(const answer_head& head, std::string_view body) {
   result.location = std::string{find_field(head.fields, "location")};
   const std::string_view type = find_field(head.fields, "content-type");
   result.html = type.size() >= 9 && equal_no_case(type.substr(0, 9), "text/html");
+  result.speaks_http = std::none_of(
+    no_http.begin(), no_http.end(), [&](std::string_view said) { return has(body, said); });
+  if (result.status == upgrade_required) {
+    result.type = std::string{websockets_only};
+    return result;
+  }
   for (const marker& m : body_markers) {
     if (!has(body, m.text)) continue;
     result.type = std::string{m.type};
@@ -260,6 +279,10 @@ void look::answered(look_evidence seen) {
   const bool good = seen.status >= 200 && seen.status < 300;
   switch (step_) {
     case step::root: {
+      if (!seen.speaks_http) {
+        failed(identity::verdict::not_http);
+        return;
+      }
       result_.outcome = identity::verdict::http;
       result_.status = static_cast<uint16_t>(seen.status);
       note();

@@ -21,6 +21,7 @@ namespace previewd::net::http {
 struct look_evidence {
   unsigned status = 0;
   bool html = false;
+  bool speaks_http = true;  // false: a debugger's or a database's port, which says so
   std::string location;
   std::string type;  // empty: nothing tells it apart
 };
