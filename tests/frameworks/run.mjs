@@ -142,7 +142,9 @@ function openSocket(port, path, {host, origin, protocol, cookie}) {
         bytes += part.length;
         said = (said + part.toString('latin1')).slice(-4000);
       });
-      done({count: () => bytes, said: () => said, closed, open: () => !socket.destroyed, end: () => socket.destroy(),
+      done({count: () => bytes, said: () => said, closed, open: () => !socket.destroyed, 
+        // A close frame (RFC 6455, section 5.5.1): some servers wait for ever for one that goes without.
+        end: () => socket.end(Buffer.from([0x88, 0x80, 0, 0, 0, 0])),
         // A masked text frame of fewer than 126 bytes (RFC 6455, section 5.2).
         say: (text) => socket.write(Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), Buffer.from(text)]))});
     });

@@ -66,7 +66,7 @@ export const servers = [
   {name: 'Flask, --debug', project: 'python', command: '/usr/bin/flask --app flask_app --debug run --port PORT', type: 'flask',
     needs: '/usr/bin/flask', restart: 'flask_app.py', sameSocket: true},
   {name: 'uvicorn --reload', project: 'python', command: '/usr/bin/uvicorn --reload --port PORT asgi_app:app', type: 'uvicorn',
-    needs: '/usr/bin/uvicorn', hmr: {path: '/', client: true}},
+    needs: '/usr/bin/uvicorn', hmr: {path: '/', client: true}, restart: 'asgi_app.py', sameSocket: true},
   {name: 'php -S', project: 'php', command: 'php -S localhost:PORT', type: 'php', needs: '/usr/bin/php'},
   {name: 'WEBrick', project: 'ruby', command: 'ruby -run -e httpd public -p PORT', type: 'webrick', needs: '/usr/bin/ruby'},
   {name: 'Puma', project: 'ruby', command: 'puma -b tcp://127.0.0.1:PORT', type: 'http', needs: '/usr/bin/puma'},
