@@ -219,8 +219,8 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
   }
   net::terminal::terminal_hub_settings terminal_settings;
   terminal_settings.detached = wanted.terminal.detached;
-  running->terminals = std::make_unique<net::terminal::terminal_hub>(
-    io_threads, running->reaper, terminal_settings);
+  running->terminals =
+    std::make_unique<net::terminal::terminal_hub>(io_threads, running->reaper, terminal_settings);
   running->data_plane = std::make_unique<net::thread_data_plane>(addresses);
   const auto ended = std::make_shared<std::promise<void>>();
   running->actors_ended = ended->get_future();

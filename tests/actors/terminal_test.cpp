@@ -77,7 +77,8 @@ TEST_CASE("a terminal closed before its process runs still ends it", "[actors][t
   CHECK(w.deterministic.running_actors() == w.quiet_actors);
 }
 
-TEST_CASE("a terminal that nobody uses is closed as if somebody asked for it", "[actors][terminal]") {
+TEST_CASE(
+  "a terminal that nobody uses is closed as if somebody asked for it", "[actors][terminal]") {
   world w;
   terminal_request request;
   request.key = {"shop", "ann"};

@@ -147,7 +147,8 @@ TEST_CASE("closing ends daemons, sessions of their own, and what ignores every s
     live.type(terminal,
       "trap '' HUP TERM INT\r"
       "setsid sleep 1000 & (setsid sh -c 'trap \"\" HUP TERM; sleep 1000 & wait' &)\r"
-      "nohup sleep 1000 >/dev/null 2>&1 & tmux -L $PREVIEWD_TERMINAL -f /dev/null new -d 'sleep 1000'\r"
+      "nohup sleep 1000 >/dev/null 2>&1 & tmux -L $PREVIEWD_TERMINAL -f /dev/null new -d 'sleep "
+      "1000'\r"
       "echo all-$((1+1))\r");
     REQUIRE(puts_out(live, terminal, "all-2"));
     REQUIRE(eventually([&] { return marked(terminal) >= 7; }));
