@@ -88,6 +88,9 @@ public:
         known->ignored = true;
         break;
       case identity::verdict::silent:
+        // A first compilation may outlast the look, which waits as long as the time-out; then
+        // another one waits on.
+        known->next_look = now() + settings_.timeout + settings_.retry;
         known->seen = what;
         update(*known);
         break;

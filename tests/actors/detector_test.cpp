@@ -18,7 +18,10 @@ identity page(std::string type = "vite") {
 }
 
 struct detecting : world {
-  detecting() { terminal = open_terminal(); }
+  explicit detecting(actors::registry_settings settings = default_settings())
+      : world{std::move(settings)} {
+    terminal = open_terminal();
+  }
 
   void sockets(std::vector<listener_fact> facts) {
     for (const listener_fact& fact : facts) kernel.listening.insert(fact.id.inode);
@@ -124,6 +127,26 @@ TEST_CASE("a server that accepts and is silent is starting, and ready when its a
   w.answer(page("next"));
 
   CHECK(w.status().servers.front().state == server_state::ready);
+}
+
+TEST_CASE("a server that is silent for longer than a look takes is ready once it answers",
+  "[actors][detector]") {
+  actors::registry_settings settings = world::default_settings();
+  settings.detection.timeout = 1s;
+  detecting w{settings};
+  w.sockets({socket_at("::", 3000, 1)});
+  w.advance(40ms);
+  w.answer({identity::verdict::silent, 0, false, "http", prefix_mode::stripped});
+  w.advance(600ms);
+  CHECK(w.io.looks.size() == 1);  // the first one waits yet
+  w.advance(1s);
+
+  REQUIRE(w.io.looks.size() == 2);
+  w.answer(page("next"));
+
+  CHECK(w.status().servers.front().state == server_state::ready);
+  w.advance(3s);
+  CHECK(w.io.looks.size() == 2);
 }
 
 TEST_CASE("a listener that refuses is looked at a few times more", "[actors][detector]") {

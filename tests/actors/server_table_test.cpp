@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include "previewd/actors/server_table.hpp"
+#include "previewd/messages/detector.hpp"
 
 using namespace previewd;
 using namespace previewd::actors;
@@ -60,4 +61,51 @@ TEST_CASE("what is remembered of stopped servers has a limit", "[actors][server_
   CHECK(table.record_of(90) == nullptr);
   CHECK(table.last_stop({"p99", "u"}) != nullptr);
   CHECK(table.last_stop({"p1", "u"}) == nullptr);
+}
+
+TEST_CASE("what speaks WebSocket only is the primary of nothing, unless by hand",
+  "[actors][server_table][primary]") {
+  const workspace_key key{"shop", "ann"};
+  server_table table{1};
+  server_description sockets = server_of(key, 24678, 1);
+  sockets.type = std::string{websockets_only};
+  sockets.answers = sockets.printed = true;
+  table.add(sockets, 0, {});
+
+  CHECK(table.choose_primary(key) == nullptr);
+  server_description page = server_of(key, 5173, 2);
+  page.answers = page.serves_page = true;
+  table.add(page, 0, {});
+  const server_entry* chosen = table.choose_primary(key);
+  REQUIRE(chosen != nullptr);
+  CHECK(chosen->info.upstream.port == 5173);
+
+  table.prefer(*table.find(1));
+  const server_entry* by_hand = table.choose_primary(key);
+  REQUIRE(by_hand != nullptr);
+  CHECK(by_hand->info.upstream.port == 24678);
+}
+
+TEST_CASE("a port that was preferred by hand is preferred again when it comes back",
+  "[actors][server_table][primary]") {
+  const workspace_key key{"shop", "ann"};
+  server_table table{1};
+  for (const uint16_t port : {uint16_t{3000}, uint16_t{4000}}) {
+    server_description page = server_of(key, port, port);
+    page.answers = page.serves_page = true;
+    table.add(page, 0, {});
+    table.choose_primary(key);
+  }
+  table.prefer(*table.find(2));
+  table.choose_primary(key);
+  table.take({key, 2});
+  REQUIRE(table.choose_primary(key)->info.upstream.port == 3000);
+
+  server_description again = server_of(key, 4000, 77);
+  again.answers = again.serves_page = true;
+  table.add(again, 0, {});
+
+  const server_entry* chosen = table.choose_primary(key);
+  REQUIRE(chosen != nullptr);
+  CHECK(chosen->info.upstream.port == 4000);
 }

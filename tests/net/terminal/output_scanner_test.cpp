@@ -6,7 +6,9 @@
 #include <iterator>
 #include <ostream>
 #include <random>
+#include <sstream>
 #include <string>
+#include <utility>
 
 namespace previewd {
 
@@ -37,6 +39,20 @@ std::string recording(const std::string& name) {
   return {std::istreambuf_iterator<char>{file}, {}};
 }
 
+/// A line of expected.txt: a recording's name, and what is to be found in it.
+std::pair<std::string, hints> expectation(const std::string& line) {
+  std::istringstream words{line};
+  std::pair<std::string, hints> result;
+  words >> result.first;
+  for (std::string word; words >> word;) {
+    const std::size_t colon = word.find(':');
+    REQUIRE(colon != std::string::npos);
+    const auto port = static_cast<uint16_t>(std::stoi(word.substr(colon + 1)));
+    result.second.push_back(word.substr(0, colon) == "https" ? https(port) : http(port));
+  }
+  return result;
+}
+
 hints scan(std::string_view text, unsigned columns = 100) {
   output_scanner scanner;
   scanner.set_columns(columns);
@@ -64,31 +80,34 @@ hints scan_pieces(std::string_view text, Length next_length, unsigned columns = 
 
 }  // namespace
 
-TEST_CASE("the address is found in recordings of real dev servers, however they are cut",
-  "[net][terminal][scanner]") {
-  const auto [name, expected] = GENERATE(table<std::string, hints>({
-    {"vite8", {http(5173)}},
-    {"vite8-tmux", {http(5173)}},
-    {"vite8-background", {http(5173)}},
-    {"vite8-port-in-use", {http(5174)}},
-    {"webpack", {http(8080)}},
-    {"json-server", {http(3000)}},
-    {"rsbuild", {http(3000)}},
-    {"next", {http(3000)}},
-    {"flask", {http(5000)}},
-    {"odd-print-only", {http(5173), http(8080)}},
-    {"odd-any4-says-lan", {http(4001)}},
-  }));
-  const std::string text = recording(name);
-  INFO(name);
+TEST_CASE(
+  "in recordings of real dev servers what they print is found and nothing else, however "
+  "they are cut",
+  "[net][terminal][scanner][corpus]") {
+  std::ifstream list{PREVIEWD_TERMINAL_CORPUS "/expected.txt"};
+  std::size_t recordings = 0;
+  for (std::string line; std::getline(list, line); ++recordings) {
+    const auto [name, expected] = expectation(line);
+    const std::string text = recording(name);
+    INFO(name);
 
-  CHECK(scan(text) == expected);
-  CHECK(scan_pieces(text, [] { return 1; }) == expected);
-  for (unsigned seed = 0; seed < 20; ++seed) {
-    INFO(seed);
-    std::mt19937 random{seed};
-    CHECK(scan_pieces(text, [&] { return 1 + random() % 40; }) == expected);
+    CHECK(scan(text) == expected);
+    CHECK(scan_pieces(text, [] { return 1; }) == expected);
+    for (unsigned seed = 0; seed < 5; ++seed) {
+      INFO(seed);
+      std::mt19937 random{seed};
+      CHECK(scan_pieces(text, [&] { return 1 + random() % 40; }) == expected);
+    }
+    // Every way to read it in two pieces.
+    std::size_t cut_wrongly = 0;
+    for (std::size_t at = 1; text.size() <= 1000 && at < text.size(); ++at) {
+      std::size_t piece = at;
+      const hints found = scan_pieces(text, [&] { return std::exchange(piece, text.size()); });
+      cut_wrongly += found == expected ? 0 : 1;
+    }
+    CHECK(cut_wrongly == 0);
   }
+  CHECK(recordings == 74);
 }
 
 TEST_CASE("an address is read as a person reads it", "[net][terminal][scanner]") {
