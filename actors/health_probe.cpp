@@ -5,6 +5,7 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include "previewd/messages/data_plane.hpp"
+#include "previewd/messages/monitor.hpp"
 
 namespace previewd::actors {
 
@@ -34,7 +35,7 @@ health_probe_actor::behavior_type
 health_probe(health_probe_actor::stateful_pointer<health_probe_state> self, endpoint target,
   probe_settings settings, uint64_t seed, preview_server_actor owner, actor_ports ports) {
   hold_ports(self, ports);
-  self->monitor(owner);
+  monitor_while_alive(self, owner);
   self->set_down_handler([self](caf::down_msg&) { self->quit(); });
   self->delayed_send(self, spread(settings.interval, seed, 0), probe_atom_v, self->state.round);
   const auto attempt = [=] {

@@ -7,6 +7,7 @@
 #include "previewd/actors/health_probe.hpp"
 #include "previewd/actors/ws_connection.hpp"
 #include "previewd/messages/data_plane.hpp"
+#include "previewd/messages/monitor.hpp"
 
 namespace previewd::actors {
 
@@ -235,7 +236,7 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
   actor_ports ports) {
   const auto me = caf::actor_cast<preview_server_actor>(self);
   hold_ports(self, ports);
-  self->monitor(registry);
+  monitor_while_alive(self, registry);
   self->state.probe = self->spawn<caf::monitored>(
     health_probe, description.upstream, probe, ref.generation, me, ports);
   // Also what is gone already is said by `watch`: nothing can fall between being found and being

@@ -9,6 +9,7 @@
 #include "previewd/actors/detector.hpp"
 #include "previewd/messages/data_plane.hpp"
 #include "previewd/messages/error.hpp"
+#include "previewd/messages/monitor.hpp"
 #include "previewd/support/log.hpp"
 
 namespace previewd::actors {
@@ -62,7 +63,7 @@ terminal_actor::behavior_type terminal(terminal_actor::stateful_pointer<terminal
   const workspace_key key = order.request.key;
   self->state.detector =
     self->spawn<caf::monitored>(detector, id, order.request.key, detection, registry, ports);
-  self->monitor(registry);
+  monitor_while_alive(self, registry);
   self->set_down_handler([self](caf::down_msg& down) {
     // Without its registry or its detector a terminal's servers would stay for ever.
     self->quit(down.reason ? down.reason : caf::error{caf::exit_reason::unhandled_exception});

@@ -4,6 +4,7 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include "previewd/messages/data_plane.hpp"
+#include "previewd/messages/monitor.hpp"
 
 namespace previewd::actors {
 
@@ -11,7 +12,7 @@ ws_connection_actor::behavior_type
 ws_connection(ws_connection_actor::stateful_pointer<ws_connection_state> self, connection_id id,
   caf::actor owner, actor_ports ports) {
   hold_ports(self, ports);
-  self->monitor(owner);
+  monitor_while_alive(self, owner);
   self->set_down_handler([self](caf::down_msg&) { self->quit(); });
   // Runs whatever ends the actor: told to, the connection closed, or a fault.
   self->attach_functor([id, io = ports.io](const caf::error&) { io->close_connection(id); });

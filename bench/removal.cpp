@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "previewd/messages/all.hpp"
+#include "previewd/messages/error.hpp"
 #include "previewd/service/service.hpp"
 #include "previewd/support/log.hpp"
 #include "previewd/tests/support/http_client.hpp"
@@ -225,7 +226,7 @@ public:
     Answer result{};
     self->request(service_->registry(), caf::infinite, std::move(message)...)
       .receive([&](Answer& answer) { result = std::move(answer); },
-        [](caf::error& why) { throw std::runtime_error{detail_of(why)}; });
+        [](caf::error& why) { throw std::runtime_error{previewd::detail_of(why)}; });
     return result;
   }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "previewd/messages/error.hpp"
+#include "previewd/messages/monitor.hpp"
 #include "previewd/net/io_thread.hpp"
 
 namespace previewd::net {
@@ -33,7 +34,7 @@ void ask_within(std::chrono::milliseconds timeout, caf::actor_system& system, io
         [done = std::move(*slot), what = std::move(what)]() mutable { (*done)(std::move(what)); });
     };
     // Whoever ends takes the answers that it owes along.
-    self->monitor(whom);
+    monitor_while_alive(self, whom);
     self->set_down_handler([self, answer](caf::down_msg&) {
       answer(make_error(errc::shutting_down, "The service is ending."));
       self->quit();
