@@ -41,6 +41,11 @@ const std::vector<kept_history>& kept_interleaved_histories() {
       {{{op::up, 7, 0, 16}, {op::duplicate, 0, 0, 0}, {op::run, 0, 0, 0}, {op::pass, 1, 0, 0},
         {op::run, 0, 0, 0}, {op::keep, 0, 0, 0}, {op::duplicate, 0, 0, 0}, {op::leave, 3, 0, 0},
         {op::close, 15, 0, 0}}}},
+    {"the event bus ends while it is being told again what ended it",
+      {{{op::up, 0, 0, 0}, {op::deliver, 7, 0, 0}, {op::run, 0, 0, 0}, {op::pass, 7, 0, 0},
+        {op::run, 0, 0, 0}, {op::deliver, 0, 0, 0}, {op::deliver, 0, 0, 0}, {op::run, 2, 42, 0},
+        {op::kill, 0, 154, 0}, {op::down, 0, 0, 0}, {op::deliver, 4, 0, 0}, {op::run, 7, 0, 0},
+        {op::pass, 3, 0, 0}, {op::run, 37, 0, 0}, {op::kill, 0, 88, 0}}}},
   };
   return kept;
 }

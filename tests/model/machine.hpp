@@ -173,6 +173,7 @@ public:
   bool shutting_down = false;
   bool fail_next_open = false;
   bool fail_next_deliver = false;  // the event bus ends over it
+  uint64_t failed_event = 0;       // the one that it last ended over
   int32_t next_job = 4000;
   uint16_t bystander_port = 0;  // its probe is nobody's to kill
 
