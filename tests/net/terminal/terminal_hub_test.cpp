@@ -487,6 +487,7 @@ TEST_CASE("whoever types into a terminal or reads it uses it", "[net][terminal]"
   for (int attempt = 0; attempt < 3 && !begins_anew; ++attempt) {
     const unsigned before = terminal.heard->now().detached;
     REQUIRE(terminal.heard->becomes([&](const told& t) { return t.detached > before; }));
+    // No event to wait for: the use has to fall into the middle of a period.
     std::this_thread::sleep_for(period / 2);
     const unsigned now = terminal.heard->now().detached;
     const auto used_at = std::chrono::steady_clock::now();
