@@ -19,6 +19,7 @@ import {createInterface} from 'node:readline';
 import {setTimeout as pause} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
 
+import {now, within} from '../e2e/support/service.mjs';
 import {servers} from './servers.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -28,23 +29,8 @@ const cache = process.env.PREVIEWD_FRAMEWORKS_CACHE ?? join(homedir(), '.cache/p
 const workspace = {project: 'p', user: 'u'};
 const pathAddress = '/preview/p/u';
 
-const now = () => performance.timeOrigin + performance.now();
-
 function check(holds, sentence) {
   if (!holds) throw new Error(sentence);
-}
-
-/** Rejects when `what` has not happened within `ms`. */
-async function within(ms, what, promise) {
-  let timer;
-  const deadline = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what}: not within ${ms} ms`)), ms);
-  });
-  try {
-    return await Promise.race([promise, deadline]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** Waits until `look` gives something true. */

@@ -57,6 +57,24 @@ struct limited_world : http_world {
   raw_server upstream;
 };
 
+// While it lives this process opens no descriptor, not even in place of one that it closes.
+class no_new_descriptors {
+public:
+  no_new_descriptors() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit now = before_;
+    // Descriptor 0 is open; and poll(2) refuses to wait for more descriptors than the limit.
+    now.rlim_cur = 1;
+    ::setrlimit(RLIMIT_NOFILE, &now);
+  }
+  ~no_new_descriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  no_new_descriptors(const no_new_descriptors&) = delete;
+  no_new_descriptors& operator=(const no_new_descriptors&) = delete;
+
+private:
+  rlimit before_{};
+};
+
 // While it lives this process opens no further descriptor, unless it closes one.
 class no_descriptors {
 public:
@@ -279,7 +297,7 @@ TEST_CASE("a server is not blamed when previewd has no descriptor to reach it", 
   asked(client);
   std::string answer;
   {
-    const no_descriptors full;
+    const no_new_descriptors full;
     client.send(plain);
     answer = client.read_until("}");
   }
