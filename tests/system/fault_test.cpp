@@ -93,8 +93,9 @@ void survive(const std::vector<std::string>& prefixes) {
     settings wanted;
     wanted.io.threads = 2;
     live_service live{wanted};
-    live_and_die(live);
     const std::size_t actors = live.running_actors();
+    live_and_die(live);
+    REQUIRE(eventually([&] { return live.running_actors() == actors; }));
     const resource_check before;
     for (const fault& fault : all_faults(prefixes)) {
       INFO(fault.describe());

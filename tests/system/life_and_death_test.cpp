@@ -27,8 +27,10 @@ bool alive(int pid) {
 /// A terminal with a dev server that has been found, and a WebSocket through the proxy to it.
 struct previewed {
   explicit previewed(const std::string& how = "0", settings wanted = {}) : live{std::move(wanted)} {
+    // A terminal and its detector are two. Counted before, since the actor that answered its
+    // opening may live a little longer.
+    actors_before = live.running_actors() + 2;
     terminal = live.open_terminal();
-    actors_before = live.running_actors();
     start(how);
     websocket = std::make_unique<connection>(live.port());
     websocket->send(
