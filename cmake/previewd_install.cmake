@@ -18,4 +18,5 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/previewdConfig.cmake.i
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/previewdConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/previewdConfig.cmake ${PROJECT_BINARY_DIR}/previewdConfigVersion.cmake
   ${PROJECT_SOURCE_DIR}/cmake/FindCAF.cmake ${PROJECT_SOURCE_DIR}/cmake/FindPrometheusCore.cmake
+  ${PROJECT_SOURCE_DIR}/cmake/FindVTerm.cmake
   DESTINATION ${package_folder})

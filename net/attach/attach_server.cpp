@@ -74,6 +74,7 @@ struct attach_server::client final : terminal::output_sink {
     ready_at = start.sequence;
     lost = start.lost;
     size = start.size;
+    if (start.screen) send(start.screen, from);
     if (from >= ready_at) become_ready();
     pull();
   }

@@ -175,7 +175,8 @@ struct previewd_app::attached final : terminal::output_sink {
   void on_output(const terminal::output_chunk& chunk) override;
   void on_end() override;
 
-  void send_text(const std::string& text, uint64_t sequence, uint64_t lost);
+  void send_text(const std::string& text, uint64_t sequence, uint64_t lost, bool replay = false);
+  void send_screen(const std::string& screen, uint64_t sequence, uint64_t lost);
   void pull_if_room();
 
   previewd_app& app;
@@ -207,15 +208,23 @@ void previewd_app::attached::on_attached(const terminal::attach_start& start) {
                     std::to_string(start.from) + R"(,"lost":)" + std::to_string(start.lost) + "}");
     answer.reset();
   }
+  if (start.screen) send_screen(*start.screen, start.from, start.lost);
   pull_if_room();
 }
 
 void previewd_app::attached::on_output(const terminal::output_chunk& chunk) {
   std::string text;
-  if (chunk.lost > 0) text = decoder.flush();
+  uint64_t lost = chunk.lost;
+  if (lost > 0) text = decoder.flush();
+  if (chunk.screen) {
+    // The screen stands for what is lost.
+    send_screen(*chunk.screen, chunk.sequence - chunk.bytes->size(), lost);
+    text.clear();
+    lost = 0;
+  }
   text += decoder.feed(*chunk.bytes);
   sequence = chunk.sequence;
-  if (!text.empty()) send_text(text, chunk.sequence - decoder.held(), chunk.lost);
+  if (!text.empty()) send_text(text, chunk.sequence - decoder.held(), lost);
   pull_if_room();
 }
 
@@ -234,10 +243,19 @@ void previewd_app::attached::on_end() {
   owner.terminals.erase(id);  // destroys *this
 }
 
-void previewd_app::attached::send_text(const std::string& text, uint64_t at, uint64_t lost) {
+/// What a client shows instead of output that is lost; text of its own, so that the output that
+/// follows may begin anywhere.
+void previewd_app::attached::send_screen(const std::string& screen, uint64_t at, uint64_t lost) {
+  terminal::utf8_stream whole;
+  send_text(whole.feed(screen) + whole.flush(), at, lost, true);
+}
+
+void previewd_app::attached::send_text(
+  const std::string& text, uint64_t at, uint64_t lost, bool replay) {
   std::string payload =
     R"({"terminalId":)" + api::quoted(id) + R"(,"sequence":)" + std::to_string(at);
   if (lost > 0) payload += R"(,"lost":)" + std::to_string(lost);
+  if (replay) payload += R"(,"replay":true)";
   payload += R"(,"data":)" + api::quoted(text) + "}";
   owner.peer.send(app.main_.encode("terminalData", payload));
 }

@@ -28,6 +28,9 @@ public:
   /// the newest.
   slice read(uint64_t after, std::size_t limit) const;
 
+  /// Most bytes that it keeps.
+  std::size_t limit() const noexcept { return limit_; }
+
   /// All bytes that were ever appended.
   uint64_t sequence() const noexcept { return sequence_; }
 

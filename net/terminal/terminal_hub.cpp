@@ -17,6 +17,7 @@
 
 #include "previewd/messages/error.hpp"
 #include "previewd/net/terminal/output_scanner.hpp"
+#include "previewd/net/terminal/screen_checkpoint.hpp"
 #include "previewd/net/terminal/scrollback.hpp"
 #include "previewd/os/child_process.hpp"
 #include "previewd/os/child_reaper.hpp"
@@ -165,6 +166,8 @@ struct terminal_hub::pump {
   std::shared_ptr<terminal_counters> counters_ = std::make_shared<terminal_counters>();
   scrollback scrollback_;
 
+  screen_checkpoint checkpoint_;
+
   bool forgotten_ = false;
 
 private:
@@ -177,6 +180,13 @@ private:
   void await_output();
   reading read_batch(std::size_t limit);
   void ingest(std::string_view bytes);
+  /// Where somebody goes on who has everything up to `after`.
+  struct place {
+    uint64_t from = 0;
+    uint64_t lost = 0;
+    std::shared_ptr<const std::string> screen;
+  };
+  place place_after(uint64_t after) const;
   void serve(reader& to);
   void give(reader& to, output_chunk chunk);
   reader* find(const attachment_link* link);
@@ -254,6 +264,7 @@ terminal_hub::pump::pump(terminal_hub& hub, shelf& home, const terminal_spec& sp
       terminal_{std::move(terminal)},
       detector_{std::move(detector)},
       scrollback_{static_cast<std::size_t>(spec.scrollback_bytes)},
+      checkpoint_{spec.size, hub.settings_.screen_cells},
       master_{home.thread.context()},
       quiet_timer_{home.thread.context()},
       hint_timer_{home.thread.context()},
@@ -446,7 +457,7 @@ terminal_hub::pump::reading terminal_hub::pump::read_batch(std::size_t limit) {
 
 void terminal_hub::pump::ingest(std::string_view bytes) {
   const uint64_t before = scrollback_.sequence();
-  scrollback_.append(bytes);
+  checkpoint_.append(scrollback_, bytes);
   home_.bytes_out += bytes.size();
   counters_->sequence.store(scrollback_.sequence(), std::memory_order_relaxed);
   // Who is up to date shares one copy; who is not gets its own from the scrollback.
@@ -477,15 +488,26 @@ void terminal_hub::pump::give(reader& to, output_chunk chunk) {
 
 void terminal_hub::pump::serve(reader& to) {
   if (!to.waiting || to.ended) return;
-  scrollback::slice slice = scrollback_.read(to.cursor, hub_.settings_.chunk_bytes);
-  if (!slice.bytes.empty()) {
+  const place next = place_after(to.cursor);
+  scrollback::slice slice = scrollback_.read(next.from, hub_.settings_.chunk_bytes);
+  if (!slice.bytes.empty() || next.lost > 0) {
     give(to, {.bytes = std::make_shared<const std::string>(std::move(slice.bytes)),
                .sequence = slice.sequence,
-               .lost = slice.lost});
+               .lost = next.lost,
+               .screen = next.screen});
   } else if (phase_ == phase::closed) {
     to.ended = true;
     tell_end(to.link);
   }
+}
+
+terminal_hub::pump::place terminal_hub::pump::place_after(uint64_t after) const {
+  after = std::min(after, scrollback_.sequence());
+  if (after >= scrollback_.oldest()) return {.from = after, .lost = 0, .screen = nullptr};
+  screen_checkpoint::restored now = checkpoint_.restore(scrollback_);
+  place result{.from = now.from, .lost = now.from - after, .screen = nullptr};
+  if (!now.paint.empty()) result.screen = std::make_shared<const std::string>(std::move(now.paint));
+  return result;
 }
 
 terminal_hub::pump::reader* terminal_hub::pump::find(const attachment_link* link) {
@@ -495,12 +517,14 @@ terminal_hub::pump::reader* terminal_hub::pump::find(const attachment_link* link
 }
 
 void terminal_hub::pump::attach(std::shared_ptr<attachment_link> link, uint64_t after) {
-  const uint64_t sequence = scrollback_.sequence();
-  after = std::min(after, sequence);
-  const uint64_t from = std::max(after, scrollback_.oldest());
+  place begin = place_after(after);
+  const uint64_t from = begin.from;
   tell(link,
-    [start = attach_start{.from = from, .sequence = sequence, .lost = from - after, .size = size_}](
-      attachment_link& at) { at.sink->on_attached(start); });
+    [start = attach_start{.from = from,
+       .sequence = scrollback_.sequence(),
+       .lost = begin.lost,
+       .size = size_,
+       .screen = std::move(begin.screen)}](attachment_link& at) { at.sink->on_attached(start); });
   reader added;
   added.link = std::move(link);
   added.cursor = from;
@@ -633,6 +657,7 @@ void terminal_hub::pump::set_size(terminal_size size) {
   counters_->rows = size.rows;
   scanner_.set_columns(size.columns);
   // The kernel sends SIGWINCH to the foreground job when this changes anything (ioctl_tty(2)).
+  checkpoint_.resize(scrollback_, size);
   if (pty_) pty_->resize({.columns = size.columns, .rows = size.rows});
   for (const reader& each : readers_)
     tell(each.link, [size](attachment_link& at) { at.sink->on_resized(size); });

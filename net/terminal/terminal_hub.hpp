@@ -44,6 +44,9 @@ struct terminal_hub_settings {
   /// How long after the last byte in or out the foreground job is looked at once more: a job may
   /// start without a word.
   std::chrono::milliseconds foreground_delay{50};
+  /// Most cells of a screen that can be painted for clients who have missed too much of it: columns
+  /// times rows, about 80 bytes each while it is made.
+  std::size_t screen_cells = 100'000;
   /// A terminal that nobody is attached to, types into or reads for so long tells its actor, and
   /// again after as long. 0: never.
   std::chrono::milliseconds detached{0};
@@ -55,6 +58,7 @@ struct output_chunk {
     bytes;                // never null; may end inside a character (see utf8.hpp)
   uint64_t sequence = 0;  // bytes the terminal has put out up to the last of these
   uint64_t lost = 0;  // bytes before these that had left the scrollback when they were asked for
+  std::shared_ptr<const std::string> screen{};  // where some are lost: see attach_start
 };
 
 /// How an attachment begins.
@@ -65,6 +69,11 @@ struct attach_start {
   uint64_t lost =
     0;  // bytes between the sequence asked for and `from`, which have left the scrollback
   terminal_size size;  // in force
+  /// To be shown before what follows `from`, where some bytes are lost: makes any terminal show
+  /// what the screen showed then, in every mode that was on, whatever it shows now. Counts in no
+  /// sequence, asks no question, and ends outside any character or escape sequence. Null when
+  /// nothing is lost, or the screen is too large.
+  std::shared_ptr<const std::string> screen{};
 };
 
 /// Who reads a terminal: one attached client. Every call comes on the client's own I/O thread and
