@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "load.hpp"
+#include "terminal.hpp"
 #include "upstream.hpp"
 
 namespace {
@@ -33,10 +34,10 @@ void print_json(const load_result& result) {
 }  // namespace
 
 /// Load for proxies, and the server behind them: `previewd-bench http --port 4000`, `previewd-bench
-/// upstream`.
+/// upstream`. And for terminals.
 int main(int argument_count, char** arguments) {
   std::signal(SIGPIPE, SIG_IGN);
-  CLI::App app{"Load for HTTP and WebSocket proxies on the loopback interface"};
+  CLI::App app{"Load for proxies and terminals on the loopback interface"};
   app.require_subcommand(1);
   upstream_settings upstream;
   CLI::App* serve = app.add_subcommand("upstream", "the server behind the proxies");
@@ -60,6 +61,7 @@ int main(int argument_count, char** arguments) {
   CLI::App* http = add_load("http", "one request after the other on kept connections");
   CLI::App* churn = add_load("churn", "a new connection for each request");
   add_load("websocket", "open, one message there and back, close");
+  const auto run_terminal = add_terminal_command(app);
   try {
     app.parse(argument_count, arguments);
   } catch (const CLI::ParseError& error) {
@@ -67,6 +69,7 @@ int main(int argument_count, char** arguments) {
   }
 
   if (serve->parsed()) return run_upstream(upstream);
+  if (app.got_subcommand("terminal")) return run_terminal();
   load.kind = http->parsed()    ? load_kind::keep_alive
               : churn->parsed() ? load_kind::churn
                                 : load_kind::websocket;
