@@ -1,6 +1,7 @@
 // Raw terminal WebSockets, in both dialects.
 #include <catch2/catch.hpp>
 
+#include "previewd/tests/net/terminal/vterm_screen.hpp"
 #include "previewd/tests/support/resource_check.hpp"
 #include "previewd/tests/support/websocket_client.hpp"
 #include "previewd/tests/system/live_service.hpp"
@@ -149,6 +150,67 @@ TEST_CASE("a client that comes back gets exactly what it missed", "[system][atta
   CHECK(ready["rows"] == 24);
   const std::string all = live.output(terminal);
   CHECK(all.substr(0, seen.size() + second.output.size()) == seen + second.output);
+}
+
+TEST_CASE("who has missed too much is shown the screen as it is", "[system][attach]") {
+  settings wanted;
+  // More than may be on its way to a client: who watches loses nothing.
+  wanted.terminal.scrollback = 128 * 1024;
+  live_service live{wanted};
+  const std::string terminal = live.open_terminal();
+  websocket_client watching{live.port(), attach_target(terminal)};
+  REQUIRE(watching.is_open());
+  bool alternate = true;
+  const auto times = [](unsigned count, const std::string& keys) {
+    std::string text;
+    for (; count > 0; --count) text += keys;
+    return text;
+  };
+  SECTION("vim") {
+    live.type(terminal, "vim -u NONE -c 'set number hlsearch ruler' " PREVIEWD_AGENTS_PAGE "\r");
+    REQUIRE(watching.read_until("\x1b[?1049h"));
+    live.type(terminal, "/the\r" + times(300, "\x0c\x06\x02"));
+  }
+  SECTION("less") {
+    live.type(terminal, "less " PREVIEWD_AGENTS_PAGE "\r");
+    REQUIRE(watching.read_until("\x1b[?1049h"));
+    live.type(terminal, "/the\r" + times(400, "\x0c") + times(400, "fb"));
+  }
+  SECTION("htop") {
+    live.type(terminal, "htop -d 1\r");
+    REQUIRE(watching.read_until("\x1b[?1049h"));
+    live.type(terminal, times(300, "\x0c"));
+  }
+  SECTION("a shell") {
+    alternate = false;
+    live.type(
+      terminal, "for i in $(seq 20000); do printf '\\e[3%dm%d\\e[0m  \\r\\n' $((i%8)) $i; done\r");
+  }
+  const auto watch_until = [&](std::size_t size) {
+    while (watching.output.size() < size) {
+      const auto more = watching.next();
+      if (!more) return false;
+      watching.output += more->payload;
+    }
+    return true;
+  };
+  REQUIRE(watch_until(300'000));
+
+  websocket_client late{live.port(), attach_target(terminal), v1};
+
+  const json ready = control(late, "ready");
+  REQUIRE(ready.is_object());
+  CHECK(ready["lost"] > 0);
+  const auto sequence = ready["sequence"].get<std::size_t>();
+  REQUIRE(watch_until(sequence));
+  vterm_screen is{{.columns = 80, .rows = 24}};
+  vterm_screen always{{.columns = 80, .rows = 24}};
+  is.feed(late.output);
+  always.feed(watching.output.substr(0, sequence));
+  CHECK(is.cells() == always.cells());
+  CHECK(is.alternate == alternate);
+  CHECK(is.pasted() == always.pasted());
+  CHECK(is.typed(VTERM_KEY_UP) == always.typed(VTERM_KEY_UP));
 }
 
 TEST_CASE("the size is the smallest of all attached clients", "[system][attach]") {

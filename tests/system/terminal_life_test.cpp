@@ -219,6 +219,30 @@ TEST_CASE("programs of full screens run, follow the size and end", "[system][ter
   CHECK(live.close_terminal(terminal) == 204);
 }
 
+TEST_CASE("a thousand terminals opened and closed leave nothing", "[system][terminal][I3]") {
+  constexpr int rounds = 20;
+  constexpr int at_once = 50;
+  resource_check resources;
+  {
+    settings wanted;
+    wanted.limits.terminals_per_user = at_once;
+    live_service live{wanted};
+    const std::size_t actors = live.running_actors();
+    for (int round = 0; round < rounds; ++round) {
+      std::vector<std::string> open;
+      for (int i = 0; i < at_once; ++i) open.push_back(open_command(live, {"/bin/cat"}));
+      // Each way in which they end: closed, or by themselves and then closed.
+      for (int i = 0; i < at_once; i += 2) live.type(open[static_cast<std::size_t>(i)], "\x04");
+      for (const std::string& terminal : open) CHECK(live.close_terminal(terminal) == 204);
+      for (const std::string& terminal : open)
+        REQUIRE(eventually([&] { return !known(live, terminal); }));
+      REQUIRE(eventually([&] { return live.running_actors() == actors; }));
+    }
+    CHECK(live.get_json("/api/terminals")["terminals"].empty());
+  }
+  CHECK(resources.difference() == "");
+}
+
 TEST_CASE("a hundred terminals opened and closed leave nothing", "[system][terminal][I3]") {
   resource_check resources;
   {

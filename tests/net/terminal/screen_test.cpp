@@ -24,6 +24,7 @@ constexpr std::size_t enough_cells = 100'000;
 /// way back from the alternate screen, and lines within the margins.
 void check_same(vterm_screen& is, vterm_screen& wanted) {
   CHECK(is.cells() == wanted.cells());
+  CHECK(is.mouse == wanted.mouse);
   CHECK(is.typed(VTERM_KEY_UP) == wanted.typed(VTERM_KEY_UP));
   CHECK(is.typed(VTERM_KEY_KP_5) == wanted.typed(VTERM_KEY_KP_5));
   CHECK(is.pasted() == wanted.pasted());

@@ -74,7 +74,7 @@ public:
     vterm_state_get_cursorpos(vterm_obtain_state(terminal_.get()), &cursor);
     return text + "cursor " + std::to_string(cursor.row) + ',' + std::to_string(cursor.col) +
            " visible " + std::to_string(visible) + " alternate " + std::to_string(alternate) +
-           " mouse " + std::to_string(mouse) + " shape " + std::to_string(shape);
+           " shape " + std::to_string(shape);
   }
 
   /// A row's text.
@@ -102,7 +102,7 @@ public:
   std::string title;
   bool visible = true;
   bool alternate = false;
-  int mouse = 0;
+  int mouse = 0;  // libvterm looks at the first of several modes only
   int shape = 1;
 
 private:
