@@ -15,11 +15,15 @@ const std::vector<process_stat> nobody;
 }  // namespace
 
 void process_tree::follow(const std::string& id, process_id leader) {
+  const bool is_new = terminals_.count(id) == 0;
   terminals_[id].leader = leader;
+  // What it has started already is found as ever. Not by a pid that may be another's by now.
+  if (is_new && is_alive(leader)) (void)cgroups_.add(id, leader.pid);
 }
 
 void process_tree::forget(const std::string& id) {
-  terminals_.erase(id);
+  std::erase_if(in_cgroups_, [&](const auto& entry) { return *entry.second == id; });
+  if (terminals_.erase(id) > 0) cgroups_.remove(id);
   std::erase_if(belongs_, [&](const auto& entry) { return entry.second == id; });
 }
 
@@ -34,8 +38,15 @@ error_code process_tree::refresh(process_search where) {
     return {};
   }
   // Half a picture would show processes as gone that are only not seen.
+  result<cgroup_members> before = look_at_cgroups();
+  if (!before) return before.error();
+  in_cgroups_ = std::move(*before);
   const result<snapshot> seen = look(where);
   if (!seen) return seen.error();
+  // Only who is still there: a pid may have gone to another process before it was looked at.
+  const result<cgroup_members> after = look_at_cgroups();
+  if (!after) return after.error();
+  std::erase_if(in_cgroups_, [&](const auto& entry) { return after->count(entry.first) == 0; });
   const snapshot& all = *seen;
   for (auto& [id, entry] : terminals_) entry.members.clear();
   std::unordered_map<pid_t, const std::string*> known;
@@ -59,6 +70,19 @@ error_code process_tree::refresh(process_search where) {
   return {};
 }
 
+result<process_tree::cgroup_members> process_tree::look_at_cgroups() const {
+  cgroup_members all;
+  if (!cgroups_.is_used()) return all;
+  std::vector<pid_t> pids;
+  for (const auto& [id, entry] : terminals_) {
+    pids.clear();
+    if (const error_code failure = cgroups_.append_members(id, pids); is_shortage(failure))
+      return failure;
+    for (const pid_t pid : pids) all.emplace(pid, &id);
+  }
+  return all;
+}
+
 result<process_tree::snapshot> process_tree::look(process_search where) const {
   snapshot all;
   std::vector<pid_t> pids;
@@ -78,6 +102,7 @@ result<process_tree::snapshot> process_tree::look(process_search where) const {
     return failure;
   for (const auto& [id, entry] : terminals_) pids.push_back(entry.leader.pid);
   for (const auto& [process, id] : belongs_) pids.push_back(process.pid);
+  for (const auto& [pid, id] : in_cgroups_) pids.push_back(pid);
   while (!pids.empty()) {
     const pid_t pid = pids.back();
     pids.pop_back();
@@ -101,7 +126,9 @@ const std::string* process_tree::terminal_of(const process_stat& process, const 
   if (process.pid == 1 || process.pid == ::getpid()) return nullptr;
 
   const std::string* id = nullptr;
-  if (const auto found = belongs_.find(process.id()); found != belongs_.end())
+  if (const auto found = in_cgroups_.find(process.pid); found != in_cgroups_.end())
+    id = found->second;
+  if (const auto found = belongs_.find(process.id()); id == nullptr && found != belongs_.end())
     id = name_of(found->second);
   if (id == nullptr) id = terminal_by_leader(process, all);
   if (id == nullptr) {

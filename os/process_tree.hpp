@@ -4,8 +4,10 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
+#include "previewd/os/cgroup.hpp"
 #include "previewd/os/procfs.hpp"
 
 namespace previewd::os {
@@ -22,8 +24,10 @@ enum class process_search : unsigned char {
 /// environment. This process and pid 1 belong to none. For one thread at a time.
 class process_tree {
 public:
-  /// `usual` is what `refresh` does when nothing else is asked for.
-  explicit process_tree(process_search usual) : usual_{usual} {}
+  /// `usual` is what `refresh` does when nothing else is asked for. `cgroup`: a delegated one in
+  /// which each terminal gets its own, so that nobody can hide; empty: none (cgroup.hpp).
+  explicit process_tree(process_search usual, std::string cgroup = {})
+      : usual_{usual}, cgroups_{std::move(cgroup)} {}
 
   /// Begins to follow a terminal. `leader` is its shell, whose pid names the session too; a start
   /// time of 0 means not known: then the leader has to carry the mark.
@@ -43,13 +47,19 @@ public:
   /// until the next call of a member that is not const.
   const std::vector<process_stat>& members(const std::string& id) const;
 
+  /// Kills whoever is in the terminal's cgroup, also who is born meanwhile. Nothing when it has
+  /// none.
+  void kill(const std::string& id) const { (void)cgroups_.kill(id); }
+
 private:
   struct terminal {
     process_id leader;
     std::vector<process_stat> members;
   };
+  using cgroup_members = std::unordered_map<pid_t, const std::string*>;  // ids in `terminals_`
   using snapshot = std::unordered_map<pid_t, process_stat>;
 
+  result<cgroup_members> look_at_cgroups() const;
   result<snapshot> look(process_search where) const;
   const std::string* terminal_of(const process_stat& process, const snapshot& all,
     std::unordered_map<pid_t, const std::string*>& known);
@@ -58,6 +68,8 @@ private:
   const std::string* name_of(const std::string& id) const;
 
   process_search usual_;
+  terminal_cgroups cgroups_;
+  cgroup_members in_cgroups_;  // at the last refresh
   std::map<std::string, terminal> terminals_;
   std::map<process_id, std::string> belongs_;
   std::map<process_id, environment_variable> marks_;  // as first known

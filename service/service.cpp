@@ -21,6 +21,7 @@
 #include "previewd/net/data_plane.hpp"
 #include "previewd/net/kernel/kernel_watch.hpp"
 #include "previewd/net/reporter.hpp"
+#include "previewd/os/cgroup.hpp"
 #include "previewd/os/child_reaper.hpp"
 #include "previewd/os/descriptors.hpp"
 #include "previewd/support/log.hpp"
@@ -149,6 +150,8 @@ struct service::parts {
     net::kernel::kernel_watch_settings kernel;
     kernel.detection_timeout = given.detection.timeout;
     kernel.fast_interval = given.detection.interval;
+    // Only a program has processes and cgroups of its own to dispose of.
+    if (role == process_role::program) kernel.cgroup = os::delegated_cgroup();
     kernel.signals = role == process_role::program ? net::kernel::child_signals::handled
                                                    : net::kernel::child_signals::ignored;
     return kernel;

@@ -156,7 +156,7 @@ private:
 class kernel_watcher::implementation {
 public:
   implementation(os::child_reaper& reaper, const kernel_watch_settings& settings)
-      : reaper_{reaper}, settings_{settings}, tree_{usual_search(reaper)} {}
+      : reaper_{reaper}, settings_{settings}, tree_{usual_search(reaper), settings.cgroup} {}
 
   ~implementation() { stop(); }
 
@@ -941,6 +941,7 @@ bool kernel_watcher::implementation::climb(const std::string& id, ladder& steps)
     }
     steps.at = ladder::step::kill;
   }
+  tree_.kill(id);
   for (const os::process_stat& process : members) signal(process, {SIGKILL});
   if (++steps.rounds < settings_.kill_rounds) return false;
   log::error("processes_left", "Processes of a terminal do not end and are left behind.",

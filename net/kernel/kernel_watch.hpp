@@ -45,6 +45,9 @@ struct kernel_watch_settings {
   /// How often the owner of a new socket is looked for, at growing intervals, before it counts as
   /// nobody's whom we follow. 1 to 16.
   uint32_t owner_attempts = 8;
+  /// A cgroup that has been delegated to this process (os/cgroup.hpp): each terminal gets its own
+  /// below it, which tells for sure who belongs to it and ends all of them at once. Empty: none.
+  std::string cgroup;
   listener_source source = listener_source::automatic;
   child_signals signals = child_signals::ignored;
 };
