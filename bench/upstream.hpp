@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 namespace previewd::bench {
 
-/// The server behind the proxies: answers every GET with a page of `body_bytes`, and echoes
-/// WebSocket messages.
+/// The server behind the proxies. A GET of `/bytes/N` is answered with N bytes, any other one with
+/// a page of `body_bytes`; the body of any other request is read, and answered with a short one;
+/// WebSocket messages of at most 4 KiB are echoed.
 struct upstream_settings {
   uint16_t port = 0;           // 0: any free one
   uint32_t body_bytes = 1024;  // 64 to 1 MiB

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Every load of previewd-bench, tiny and without a proxy, and what it says when something is wrong.
+
+    tests/bench/smoke_test.py build/dev/bench/previewd-bench
+"""
+
+import contextlib
+import json
+import re
+import socket
+import subprocess
+import sys
+import unittest
+
+BENCH = sys.argv.pop(1)
+
+
+@contextlib.contextmanager
+def upstream():
+    """The server behind the proxies, and its port."""
+    with subprocess.Popen([BENCH, "upstream"], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            yield server, int(re.search(r":(\d+)/", server.stdout.readline())[1])
+        finally:
+            server.terminate()
+
+
+def run(*arguments):
+    return subprocess.run([BENCH, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+
+
+class Loads(unittest.TestCase):
+    def check(self, *arguments):
+        done = run(*arguments, "--json")
+        result = json.loads(done.stdout)
+        self.assertEqual((result["failed"], result["firstError"], done.returncode), (0, "", 0), done.stdout)
+        self.assertGreater(result["completed"], 0)
+        return result
+
+    def test_every_load_counts_what_it_did_and_no_failure(self):
+        with upstream() as (_, port):
+            for load in (
+                ["http", "--clients", 3],
+                ["churn", "--clients", 3],
+                ["churn", "--clients", 3, "--websocket"],
+                ["tunnels", "--tunnels", 5],
+                ["tunnels", "--tunnels", 5, "--size", 100],
+            ):
+                with self.subTest(load=load):
+                    result = self.check(*load, "--port", port, "--seconds", 0.3)
+                    self.assertGreaterEqual(result["total"], result["completed"])
+                    self.assertGreaterEqual(result["p99"], result["p50"])
+
+    def test_bodies_are_counted_in_bytes_and_in_whole(self):
+        with upstream() as (_, port):
+            for load in ("download", "upload"):
+                with self.subTest(load=load):
+                    result = self.check(load, "--clients", 1, "--bytes", 300_001, "--port", port, "--seconds", 0.3)
+                    self.assertGreaterEqual(result["bytes"], (result["completed"] - 1) * 300_001)
+
+    def test_idle_tunnels_are_held_and_the_observed_process_measured(self):
+        with upstream() as (server, port):
+            result = self.check("tunnels", "--idle", "--tunnels", 50, "--port", port, "--seconds", 0.2, "--pid", server.pid)
+        self.assertEqual(result["completed"], 50)
+        self.assertGreater(result["memoryBefore"], 0)
+        self.assertGreaterEqual(result["memoryWith"], result["memoryBefore"])
+        self.assertGreaterEqual(result["processorSeconds"], 0)
+
+    def test_stop_kills_the_server_and_sees_every_tunnel_end(self):
+        with upstream() as (server, port):
+            result = self.check("stop", "--tunnels", 50, "--kill", server.pid, "--port", port)
+            self.assertEqual(result["completed"], 50)
+            self.assertEqual(server.wait(10), -9)
+
+    def test_a_target_that_refuses_is_a_failure_and_does_not_take_the_whole_time(self):
+        with socket.socket() as closed:  # bound, and nobody listens
+            closed.bind(("127.0.0.1", 0))
+            done = run("http", "--clients", 2, "--port", closed.getsockname()[1], "--seconds", 30, "--json")
+        result = json.loads(done.stdout)
+        self.assertEqual((result["completed"], done.returncode), (0, 1))
+        self.assertGreater(result["failed"], 0)
+        self.assertIn("refused", result["firstError"])
+
+    def test_a_target_that_never_answers_is_a_failure(self):
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen(16)
+            for load in (["http"], ["churn"], ["tunnels", "--patience", 1]):
+                with self.subTest(load=load):
+                    done = run(*load, "--clients" if load[0] != "tunnels" else "--tunnels", 2, "--seconds", 0.2,
+                               "--port", silent.getsockname()[1], "--json")
+                    self.assertEqual((json.loads(done.stdout)["failed"], done.returncode), (2, 1), done.stdout)
+
+    def test_text_says_what_came_of_it(self):
+        with upstream() as (server, port):
+            done = run("http", "--port", port, "--seconds", 0.2, "--pid", server.pid)
+        self.assertRegex(done.stdout, r"^\d+ a second \(\d+\), p50 \d+ us, p99 \d+ us; 0 failed\nobserved process: ")
+
+    def test_wrong_options_are_refused_before_anything_is_done(self):
+        for wrong in (["http"], ["http", "--port", 0], ["stop", "--port", 1], ["tunnels", "--port", 1, "--size", 0], ["nothing"]):
+            with self.subTest(wrong=wrong):
+                done = run(*wrong)
+                self.assertNotIn(done.returncode, (0, 1))
+                self.assertTrue(done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
