@@ -61,6 +61,7 @@ net::http::http_settings http_settings_of(const settings& wanted, std::size_t th
   http.upgrade_timeout = wanted.proxy.upgrade_timeout;
   http.response_timeout = wanted.proxy.response_timeout;
   http.idle_timeout = wanted.proxy.idle_timeout;
+  http.pipes = wanted.proxy.pipes;
   http.header_timeout = wanted.limits.header_timeout;
   http.header_bytes = wanted.limits.header_bytes;
   for (const std::string& peer : wanted.proxy.trusted) http.trusted.add(peer);

@@ -70,6 +70,8 @@ struct settings {
     /// For a client: between two requests, for the next part of a body, and for one write. 1 s to 1
     /// h.
     std::chrono::milliseconds idle_timeout{60000};
+    /// For long bodies and busy WebSockets, on each I/O thread; 0: all are copied; to 10000.
+    uint32_t pipes = 64;
     /// Clients whose `Forwarded` and `X-Forwarded-*` are believed: addresses, networks, `unix`.
     std::vector<std::string> trusted;
   } proxy;

@@ -498,6 +498,9 @@ std::vector<setting> setting_table(settings& target) {
     "for the first byte of a dev server's answer; 0: none"));
   add(duration("proxy.idle_timeout", target.proxy.idle_timeout, 1s, 1h, "60s",
     "for a client: between two requests, for the next part of a body, and for one write"));
+  add(count("proxy.pipes", target.proxy.pipes, 0, 10'000,
+    "pipes of each I/O thread, through which the kernel moves long bodies and busy WebSockets; two "
+    "descriptors and at most 1 MiB each; without one they are copied"));
   add(texts("proxy.trusted", target.proxy.trusted, "PEER", "addresses, networks, unix", read_peer,
     "front proxies whose Forwarded and X-Forwarded-* fields are passed on and added to; those of "
     "others are dropped"));

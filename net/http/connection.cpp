@@ -266,6 +266,25 @@ void connection::send(std::array<asio::const_buffer, 2> bytes) {
   }));
 }
 
+void connection::wait_to_read() {
+  if (reading_) return;
+  reading_ = true;
+  socket_.async_wait(
+    client_socket::wait_read, counted([this](const error_code& error, std::size_t) {
+      reading_ = false;
+      received(error);
+    }));
+}
+
+void connection::wait_to_send() {
+  sending_ = true;
+  socket_.async_wait(
+    client_socket::wait_write, counted([this](const error_code& error, std::size_t) {
+      sending_ = false;
+      proxied_->client_sent(error);
+    }));
+}
+
 void connection::answer(response what) {
   write_own(std::move(what));
 }

@@ -55,6 +55,14 @@ public:
   /// Writes all, gathered; then `proxied_request::client_sent`. One at a time.
   void send(std::array<asio::const_buffer, 2> bytes);
 
+  // For a relay, which reads and writes by itself. The socket is non-blocking.
+  int descriptor() { return socket_.native_handle(); }
+  bool reading() const noexcept { return reading_; }
+  /// Waits for bytes or the client's end; then `proxied_request::client_received`.
+  void wait_to_read();
+  /// Waits until the client takes bytes; then `proxied_request::client_sent`.
+  void wait_to_send();
+
   using timed_object::clear_deadline;
   using timed_object::set_deadline;
 

@@ -13,6 +13,7 @@
 #include "previewd/net/http/live.hpp"
 #include "previewd/net/http/open_counts.hpp"
 #include "previewd/net/http/pages.hpp"
+#include "previewd/net/http/relay.hpp"
 #include "previewd/net/http/route_table.hpp"
 #include "previewd/net/http/server.hpp"
 #include "previewd/net/http/settings.hpp"
@@ -58,6 +59,7 @@ struct server_core {
   uint64_t turned_away = 0;  // clients that were answered before they had asked
   bool stopping = false;
   bool short_said = false;    // once, until a server has been connected to
+  pipe_budget pipes;          // of long bodies and busy tunnels
   std::vector<char> scratch;  // for whoever reads right now and keeps nothing
 
   port_guard guard;

@@ -419,6 +419,11 @@ void body_reader::begin(framing how, uint64_t length, head_scanner::kind of) noe
   }
 }
 
+void body_reader::pass(uint64_t count) noexcept {
+  left_ -= count;
+  if (left_ == 0) state_ = state::done;
+}
+
 void body_reader::end_of_stream() noexcept {
   if (state_ == state::open) state_ = state::done;
 }

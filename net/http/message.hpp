@@ -111,6 +111,12 @@ public:
   /// The other side has closed: the end of a body that has no other.
   void end_of_stream() noexcept;
 
+  /// Of a body whose length is known: the bytes that are still to come. 0 for any other one.
+  uint64_t counted_left() const noexcept { return state_ == state::counted ? left_ : 0; }
+
+  /// So many of those have come, and gone on without being seen here. At most `counted_left()`.
+  void pass(uint64_t count) noexcept;
+
   bool complete() const noexcept { return state_ == state::done; }
   bool malformed() const noexcept { return state_ == state::wrong; }
   framing how() const noexcept { return framing_; }

@@ -15,6 +15,8 @@ namespace previewd::net::http {
 namespace {
 
 constexpr std::size_t answer_buffer = 64 * 1024;
+// What is shorter is copied sooner than a pipe is made.
+constexpr uint64_t least_relayed = 256 * 1024;
 // A request that cannot be sent twice takes no connection whose end may be near (node closes after
 // 5 s).
 constexpr std::chrono::seconds safe_idle{1};
@@ -65,6 +67,7 @@ void proxied_request::start(preview_target target) {
   up_body_ = down_bytes_ = 0;
   up_failed_ = sending_down_ = answer_begun_ = awaiting_body_ = told_to_go_on_ = false;
   ends_with_connection_ = false;
+  may_relay_ = true;
   stage_ = stage::none;
   if (hops_of(client_.head()) >= core_.settings.hops) {
     fail(508, "loop_detected",
@@ -209,7 +212,13 @@ void proxied_request::fail(unsigned status, std::string_view code, std::string_v
   client_.answer(std::move(answer));
 }
 
+void proxied_request::close_relays() {
+  up_relay_.close();
+  down_relay_.close();
+}
+
 void proxied_request::drop_link() {
+  close_relays();
   client_.consume(std::exchange(up_body_, 0));
   upstream_link* link = std::exchange(link_, nullptr);
   if (link == nullptr) return;
@@ -323,6 +332,7 @@ void proxied_request::cut(close_reason why) {
 
 void proxied_request::link_sent(const error_code& error) {
   client_.consume(std::exchange(up_body_, 0));
+  if (!up_back_.empty()) std::string{}.swap(up_back_);
   if (error) {
     // What it has to say may have arrived before; if not, the read says that it is gone.
     up_failed_ = true;
@@ -359,6 +369,7 @@ void proxied_request::pump_up() {
     }
     return;
   }
+  if (relay_up()) return;
   up_body_ = client_.body().feed(client_.unread());
   if (client_.body().malformed()) {
     if (stage_ == stage::waiting && !sending_down_) {
@@ -377,6 +388,53 @@ void proxied_request::pump_up() {
   // An upload that goes on is not overdue.
   if (stage_ == stage::waiting) await_answer();
   link_->send({bytes_of(client_.unread().substr(0, up_body_)), {}});
+}
+
+bool proxied_request::relay_up() {
+  body_reader& body = client_.body();
+  if (!up_relay_.is_open()) {
+    if (!may_relay_ || body.counted_left() < least_relayed || !client_.unread().empty() ||
+        client_.reading() || !up_relay_.open(core_.pipes))
+      return false;
+    up_left_ = body.counted_left();
+  }
+  uint64_t moved = 0;
+  const auto stopped = up_relay_.move(client_.descriptor(), link_->descriptor(), up_left_, moved);
+  body.pass(moved);
+  if (moved != 0 && stage_ == stage::waiting) await_answer();
+  switch (stopped) {
+    case relay::stop::complete:
+      up_relay_.close();
+      pump_up();
+      return true;
+    case relay::stop::wait_for_target:
+      link_->wait_to_send();
+      return true;
+    case relay::stop::wait_for_source:
+      if (stage_ == stage::waiting && (!client_.head().expects_continue || told_to_go_on_))
+        await_body();
+      client_.wait_to_read();
+      return true;
+    case relay::stop::turn_over:
+      client_.wait_to_read();
+      return true;
+    case relay::stop::source_ended:
+    case relay::stop::source_failed:
+      client_.close(close_reason::peer_closed);
+      return true;
+    case relay::stop::target_failed:
+      up_failed_ = true;
+      up_relay_.close();
+      return true;
+    case relay::stop::refused:
+      break;
+  }
+  may_relay_ = false;
+  up_back_ = up_relay_.take_back();
+  if (up_back_.empty()) return false;
+  body.pass(up_back_.size());
+  link_->send({bytes_of(up_back_), {}});
+  return true;
 }
 
 void proxied_request::link_received(const error_code& error) {
@@ -431,6 +489,7 @@ void proxied_request::died_before_answer() {
 }
 
 void proxied_request::link_closed(close_reason why) {
+  close_relays();
   client_.consume(std::exchange(up_body_, 0));
   link_ = nullptr;
   switch (stage_) {
@@ -478,6 +537,7 @@ void proxied_request::pump_down() {
     answer_complete();
     return;
   }
+  if (relay_down()) return;
   const bool decode = answer_.chunked && client_.head().version == 10;
   decoded_.clear();
   down_bytes_ = answer_body_.feed(link_->unread(), decode ? &decoded_ : nullptr);
@@ -486,12 +546,7 @@ void proxied_request::pump_down() {
     return;
   }
   if (down_bytes_ == 0) {
-    // An answer may take its time (SSE), unless it is the client that has to go on.
-    if (client_.body().complete() && !client_.input_ended()) {
-      client_.clear_deadline();
-    } else {
-      client_.set_deadline(core_.settings.idle_timeout);
-    }
+    await_more_of_answer();
     link_->receive(answer_buffer);
     return;
   }
@@ -499,6 +554,59 @@ void proxied_request::pump_down() {
   client_.set_deadline(core_.settings.idle_timeout);
   client_.send(
     {bytes_of(decode ? std::string_view{decoded_} : link_->unread().substr(0, down_bytes_)), {}});
+}
+
+void proxied_request::await_more_of_answer() {
+  // It may take its time (SSE), unless it is the client that has to go on.
+  if (client_.body().complete() && !client_.input_ended()) {
+    client_.clear_deadline();
+  } else {
+    client_.set_deadline(core_.settings.idle_timeout);
+  }
+}
+
+bool proxied_request::relay_down() {
+  if (!down_relay_.is_open()) {
+    if (!may_relay_ || answer_body_.counted_left() < least_relayed || !link_->unread().empty() ||
+        link_->receiving() || !down_relay_.open(core_.pipes))
+      return false;
+    down_left_ = answer_body_.counted_left();
+  }
+  uint64_t moved = 0;
+  const auto stopped =
+    down_relay_.move(link_->descriptor(), client_.descriptor(), down_left_, moved);
+  answer_body_.pass(moved);
+  switch (stopped) {
+    case relay::stop::complete:
+      down_relay_.close();
+      answer_complete();
+      return true;
+    case relay::stop::wait_for_target:
+      sending_down_ = true;
+      client_.set_deadline(core_.settings.idle_timeout);
+      client_.wait_to_send();
+      return true;
+    case relay::stop::wait_for_source:
+    case relay::stop::turn_over:
+      await_more_of_answer();
+      link_->wait_to_receive();
+      return true;
+    case relay::stop::source_ended:
+    case relay::stop::source_failed:
+    case relay::stop::target_failed:
+      cut(close_reason::peer_closed);
+      return true;
+    case relay::stop::refused:
+      break;
+  }
+  may_relay_ = false;
+  down_back_ = down_relay_.take_back();
+  if (down_back_.empty()) return false;
+  answer_body_.pass(down_back_.size());
+  sending_down_ = true;
+  client_.set_deadline(core_.settings.idle_timeout);
+  client_.send({bytes_of(down_back_), {}});
+  return true;
 }
 
 void proxied_request::head_arrived(std::size_t length) {
@@ -586,6 +694,7 @@ void proxied_request::head_arrived(std::size_t length) {
 
 void proxied_request::client_sent(const error_code& error) {
   sending_down_ = false;
+  if (!down_back_.empty()) std::string{}.swap(down_back_);
   if (error) {
     client_.close(close_reason::peer_closed);
     return;
@@ -602,6 +711,7 @@ void proxied_request::client_sent(const error_code& error) {
 }
 
 void proxied_request::answer_complete() {
+  close_relays();
   upstream_link* link = std::exchange(link_, nullptr);
   stage_ = stage::none;
   // An answer that came before the whole request was read ends both connections: what is left of

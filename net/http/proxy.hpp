@@ -9,6 +9,7 @@
 #include "previewd/net/http/core.hpp"
 #include "previewd/net/http/message.hpp"
 #include "previewd/net/http/preview_target.hpp"
+#include "previewd/net/http/relay.hpp"
 #include "previewd/net/http/upstream.hpp"
 
 namespace previewd::net::http {
@@ -70,6 +71,11 @@ private:
   void end_sending();
   void cut(close_reason why);
   void pump_down();
+  // False: the bytes have to be copied.
+  bool relay_up();
+  bool relay_down();
+  void close_relays();
+  void await_more_of_answer();
   void head_arrived(std::size_t length);
   void died_before_answer();
   void answer_complete();
@@ -107,6 +113,15 @@ private:
   std::string down_head_;
   std::string decoded_;         // a chunked body, for a client that knows no chunks
   std::size_t down_bytes_ = 0;  // of the server's buffer that are being sent
+  // Long bodies of a known length.
+  bool may_relay_ = true;
+  relay up_relay_;
+  relay down_relay_;
+  uint64_t up_left_ = 0;    // bytes that the relay has yet to take
+  uint64_t down_left_ = 0;  // the same
+  std::string up_back_;     // what a relay had taken and could not give to its target
+  std::string down_back_;
+
   bool sending_down_ = false;
   bool answer_begun_ = false;          // a byte has come back
   bool ends_with_connection_ = false;  // the answer does, as the client sees it

@@ -312,6 +312,7 @@ server_core::server_core(
       addresses{std::make_shared<open_counts>(settings.per_address, address_counters)},
       workspaces{std::make_shared<open_counts>(settings.per_workspace, workspace_counters)},
       routes{settings.remembered_workspaces},
+      pipes{.most = settings.pipes},
       scratch(scratch_bytes),
       live{on} {
   idle =
@@ -486,6 +487,7 @@ server_counts server::counts() const {
     .idle_upstreams = core_->idle->size(),
     .objects = core_->live.size(),
     .timers = core_->live.timers(),
+    .pipes = core_->pipes.open,
     .turned_away = core_->turned_away};
 }
 

@@ -42,6 +42,7 @@ struct server_counts {
   std::size_t idle_upstreams = 0;  // unused connections to servers
   std::size_t objects = 0;         // everything with operations under way
   std::size_t timers = 0;          // deadlines that are set
+  std::size_t pipes = 0;           // of long bodies and busy tunnels
   uint64_t turned_away = 0;        // clients refused when they came, since the start: by
                                    // `limits.per_address`, or for want of descriptors
 };

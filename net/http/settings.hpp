@@ -48,6 +48,10 @@ struct http_settings {
   /// Unused connections kept for one server, on this thread. 0 to 1000.
   std::size_t pool_connections = 32;
 
+  /// Pipes through which long bodies and busy tunnels are moved in the kernel (splice(2)), on this
+  /// thread; without one they are copied. Two descriptors each. 0 to 10000.
+  std::size_t pipes = 64;
+
   std::size_t header_bytes = 32 * 1024;         // of a request's head; 1 KiB to 1 MiB
   std::size_t answer_header_bytes = 64 * 1024;  // of an answer's head; 1 KiB to 1 MiB
   /// Connections and tunnels of clients, on this thread. 16 to 1000000.

@@ -3,9 +3,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include <algorithm>
 #include <boost/asio/error.hpp>
 #include <boost/asio/write.hpp>
 #include <caf/send.hpp>
+#include <chrono>
+#include <limits>
 #include <utility>
 
 namespace previewd::net::http {
@@ -13,6 +16,12 @@ namespace previewd::net::http {
 namespace {
 
 constexpr int rounds_a_turn = 8;
+// Bytes that make a direction busy, in turns of some size; small turns in a row, or a pause, after
+// which it is no longer.
+constexpr uint32_t busy_bytes = 512 * 1024;
+constexpr uint64_t small_turn = 16 * 1024;
+constexpr uint32_t most_small_turns = 16;
+constexpr std::chrono::seconds quiet{1};
 
 // A client that has vanished without a word is noticed after two minutes (tcp(7)).
 void keep_alive(client_socket& socket) {
@@ -85,19 +94,23 @@ template <class From, class To> void tunnel::wait(direction& d, From& from, To& 
 }
 
 template <class From, class To> void tunnel::pump(direction& d, From& from, To& to) {
+  d.awaits_source = false;
+  if (d.relayed != nullptr) {
+    relay_on(d, from, to);
+    return;
+  }
   std::vector<char>& buffer = core_.scratch;
+  std::size_t turn = 0;
   for (int round = 0; round < rounds_a_turn; ++round) {
     error_code error;
     const std::size_t count = from.read_some(asio::buffer(buffer), error);
-    if (error == asio::error::would_block) {
-      wait(d, from, to);
-      return;
-    }
+    if (error == asio::error::would_block) break;
     if (error) {
       source_ended(d, to);
       return;
     }
     d.bytes += count;
+    turn += count;
     last_byte_ = steady_clock::now();
     std::size_t written = 0;
     while (written < count && !error)
@@ -105,6 +118,7 @@ template <class From, class To> void tunnel::pump(direction& d, From& from, To& 
     if (error == asio::error::would_block) {
       // No read until it has been taken: a slow reader stalls its own writer, through TCP.
       d.left.assign(buffer.data() + written, count - written);
+      turn_ended(d, turn);
       flush(d, from, to);
       return;
     }
@@ -112,13 +126,74 @@ template <class From, class To> void tunnel::pump(direction& d, From& from, To& 
       close(close_reason::peer_closed);
       return;
     }
-    if (count < buffer.size()) {
+    if (count < buffer.size()) break;
+  }
+  turn_ended(d, turn);
+  // There is nothing more for now, or others have their turn before this one goes on.
+  wait(d, from, to);
+}
+
+void tunnel::turn_ended(direction& d, std::size_t moved) {
+  d.streak = moved < small_turn ? 0 : d.streak + static_cast<uint32_t>(moved);
+  if (d.streak < busy_bytes || !d.may_relay) return;
+  d.streak = 0;
+  d.relayed = std::make_unique<relay>();
+  if (!d.relayed->open(core_.pipes)) d.relayed.reset();
+}
+
+template <class From, class To> void tunnel::relay_on(direction& d, From& from, To& to) {
+  auto no_end = std::numeric_limits<uint64_t>::max();
+  uint64_t moved = 0;
+  const auto stopped = d.relayed->move(from.native_handle(), to.native_handle(), no_end, moved);
+  d.bytes += moved;
+  if (moved != 0) last_byte_ = steady_clock::now();
+  switch (stopped) {
+    case relay::stop::wait_for_source:
+      d.streak = moved < small_turn ? d.streak + 1 : 0;
+      if (d.streak == most_small_turns) {
+        d.streak = 0;
+        d.relayed.reset();
+      } else if (!draining_) {
+        d.awaits_source = true;
+        set_deadline(quiet);
+      }
       wait(d, from, to);
       return;
-    }
+    case relay::stop::turn_over:
+    case relay::stop::complete:
+      wait(d, from, to);
+      return;
+    case relay::stop::wait_for_target:
+      // No read until it has been taken: a slow reader stalls its own writer, through TCP.
+      to.async_wait(asio::socket_base::wait_write,
+        counted([this, &d, &from, &to](const error_code& error, std::size_t) {
+          if (error) {
+            close(close_reason::peer_closed);
+          } else {
+            pump(d, from, to);
+          }
+        }));
+      return;
+    case relay::stop::source_ended:
+      d.relayed.reset();
+      source_ended(d, to);
+      return;
+    case relay::stop::source_failed:
+    case relay::stop::target_failed:
+      close(close_reason::peer_closed);
+      return;
+    case relay::stop::refused:
+      break;
   }
-  // Others have their turn before this one goes on.
-  wait(d, from, to);
+  d.may_relay = false;
+  d.left = d.relayed->take_back();
+  d.bytes += d.left.size();
+  d.relayed.reset();
+  if (d.left.empty()) {
+    pump(d, from, to);
+  } else {
+    flush(d, from, to);
+  }
 }
 
 template <class From, class To> void tunnel::flush(direction& d, From& from, To& to) {
@@ -148,12 +223,19 @@ template <class To> void tunnel::source_ended(direction& d, To& to) {
   if (error) {
     close(close_reason::peer_closed);
   } else {
+    draining_ = true;
     set_deadline(core_.settings.drain);
   }
 }
 
 void tunnel::deadline_passed() {
-  close(close_reason::peer_closed);
+  if (draining_) {
+    close(close_reason::peer_closed);
+    return;
+  }
+  // What is busy again takes a new one.
+  for (direction* d : {&up_, &down_})
+    if (d->awaits_source) d->relayed.reset();
 }
 
 void tunnel::closing() {
@@ -163,6 +245,8 @@ void tunnel::closing() {
   error_code ignored;  // a socket that fails to close is closed all the same
   client_.close(ignored);
   upstream_.close(ignored);
+  up_.relayed.reset();
+  down_.relayed.reset();
   what_.client_slot = {};
   what_.workspace_slot = {};
   if (actor_) caf::anon_send(actor_, closed_atom_v);

@@ -9,6 +9,7 @@
 #include "previewd/messages/connection.hpp"
 #include "previewd/net/http/core.hpp"
 #include "previewd/net/http/live.hpp"
+#include "previewd/net/http/relay.hpp"
 #include "previewd/net/http/upstream.hpp"
 
 namespace previewd::net::http {
@@ -25,8 +26,8 @@ struct tunnel_description {
 };
 
 /// One proxied WebSocket after its 101: bytes both ways. While it is idle it has no buffer; what a
-/// slow peer does not take is kept, and nothing more is read for it until it has. Owned by its
-/// thread's table.
+/// slow peer does not take is kept, and nothing more is read for it until it has. While it is busy
+/// its bytes go through a pipe. Owned by its thread's table.
 class tunnel final : public timed_object {
 public:
   /// Opens one, gives it a number, and tells the server's actor.
@@ -47,13 +48,20 @@ protected:
 
 private:
   // One direction. `left`: bytes its target did not take.
+  // `relayed`: its pipe, while it is busy.
   struct direction {
     std::string left;
+    std::unique_ptr<relay> relayed;
     uint64_t bytes = 0;
+    uint32_t streak = 0;  // bytes since the last small turn; with a pipe, small turns in a row
+    bool awaits_source = false;
+    bool may_relay = true;
   };
 
   template <class From, class To> void wait(direction& d, From& from, To& to);
   template <class From, class To> void pump(direction& d, From& from, To& to);
+  void turn_ended(direction& d, std::size_t moved);
+  template <class From, class To> void relay_on(direction& d, From& from, To& to);
   template <class From, class To> void flush(direction& d, From& from, To& to);
   template <class To> void source_ended(direction& d, To& to);
   void start();
@@ -67,6 +75,7 @@ private:
   direction down_;
   wall_time opened_at_;
   steady_clock::time_point last_byte_;
+  bool draining_ = false;
   ws_connection_actor actor_;
 };
 

@@ -145,6 +145,23 @@ void upstream_link::send(std::array<asio::const_buffer, 2> bytes) {
   }));
 }
 
+void upstream_link::wait_to_send() {
+  sending_ = true;
+  socket_.async_wait(tcp::socket::wait_write, counted([this](const error_code& error, std::size_t) {
+    sending_ = false;
+    if (user_ != nullptr) user_->link_sent(error);
+  }));
+}
+
+void upstream_link::wait_to_receive() {
+  if (receiving_) return;
+  receiving_ = true;
+  socket_.async_wait(tcp::socket::wait_read, counted([this](const error_code& error, std::size_t) {
+    receiving_ = false;
+    if (user_ != nullptr) user_->link_received(error);
+  }));
+}
+
 void upstream_link::end_sending() {
   error_code ignored;  // a connection that is broken says so when it is read
   socket_.shutdown(tcp::socket::shutdown_send, ignored);

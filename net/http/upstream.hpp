@@ -105,6 +105,9 @@ public:
   void send(std::array<asio::const_buffer, 2> bytes);
   bool sending() const noexcept { return sending_; }
 
+  /// Waits until it takes bytes, which its user sends by itself; then `link_sent`.
+  void wait_to_send();
+
   /// Nothing more is sent: the server sees the end of what it is sent, and may answer yet.
   void end_sending();
 
@@ -112,6 +115,12 @@ public:
   /// unread.
   void receive(std::size_t most);
   bool receiving() const noexcept { return receiving_; }
+
+  /// Waits until it has bytes or its end, which its user reads by itself; then `link_received`.
+  void wait_to_receive();
+
+  /// Its socket, for a relay. Non-blocking.
+  int descriptor() { return socket_.native_handle(); }
   std::string_view unread() const noexcept { return in_.view(); }
   void consume(std::size_t count) noexcept { in_.consume(count); }
 

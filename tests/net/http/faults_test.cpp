@@ -2,6 +2,8 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <string>
+#include <thread>
 
 #include "previewd/tests/net/http/world.hpp"
 #include "previewd/tests/support/faults.hpp"
@@ -216,4 +218,64 @@ TEST_CASE("a reset before the first byte is tried once more, or told, as it may 
     first.reset();
     CHECK(client.wait_for_end());
   }
+}
+
+TEST_CASE(
+  "whatever fails while a body is moved, it comes whole by being copied", "[net][proxy][faults]") {
+  const test::fault fault = GENERATE(from_range(all_faults({"relay."})));
+  const uint32_t first = GENERATE(1U, 2U, 5U);
+  INFO(fault.describe() << ", call " << first);
+  proxied world;
+  const std::string large = pattern(3'000'000);
+  const std::string length = "Content-Length: " + std::to_string(large.size()) + "\r\n";
+  const armed failing{fault.at->name(), fault.plan(first, 2, 1000)};
+  raw_peer client = world.connect();
+  std::thread sender{[&] {
+    client.send(world.request("PUT", length));
+    client.send(large);
+  }};
+  raw_peer server = world.upstream.accept();
+  server.read_head();
+  const bool up = server.read_exactly(large.size()) == large;
+  sender.join();
+  std::thread answerer{[&] {
+    server.send("HTTP/1.1 200 OK\r\n" + length + "\r\n");
+    server.send(large);
+  }};
+
+  client.read_head();
+  const bool down = client.read_exactly(large.size()) == large;
+  answerer.join();
+
+  CHECK(up);
+  CHECK(down);
+  CHECK(world.counts().pipes == 0);
+}
+
+TEST_CASE(
+  "whatever fails while a busy tunnel's bytes are moved, none is lost", "[net][tunnel][faults]") {
+  const test::fault fault = GENERATE(from_range(all_faults({"relay."})));
+  const uint32_t first = GENERATE(1U, 3U);
+  INFO(fault.describe() << ", call " << first);
+  proxied world;
+  const armed failing{fault.at->name(), fault.plan(first, 2, 1000)};
+  raw_peer client = world.connect();
+  client.send(world.request("GET",
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"));
+  raw_peer server = world.upstream.accept();
+  server.read_head();
+  server.send(
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  client.read_head();
+  const std::string large = pattern(10'000'000);
+  std::thread writer{[&] { server.send(large); }};
+
+  const bool whole = client.read_exactly(large.size()) == large;
+  writer.join();
+
+  CHECK(whole);
+  client.close();
+  CHECK(eventually([&] { return world.counts().tunnels == 0; }));
+  CHECK(world.counts().pipes == 0);
 }

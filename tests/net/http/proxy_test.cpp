@@ -193,9 +193,12 @@ TEST_CASE("an answer that ends with its connection ends the client's too", "[net
   CHECK(client.read_to_end() == "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it");
 }
 
-TEST_CASE("large bodies pass whole in both directions", "[net][proxy][I5]") {
-  proxy_world world;
-  const std::string large(ten_megabytes, 'x');
+TEST_CASE("large bodies pass whole in both directions, moved or copied", "[net][proxy][I5]") {
+  http_settings settings;
+  settings.pipes = GENERATE(0U, 1U, 64U);
+  INFO(settings.pipes << " pipes");
+  proxy_world world{settings};
+  const std::string large = pattern(ten_megabytes);
   raw_peer client = world.connect();
   std::thread sender{[&] {
     client.send(world.request(
@@ -218,6 +221,83 @@ TEST_CASE("large bodies pass whole in both directions", "[net][proxy][I5]") {
   CHECK(up);
   CHECK(contains(head, "200 OK"));
   CHECK(down);
+  CHECK(world.counts().pipes == 0);
+  // The same connections go on.
+  client.send(world.request("GET /preview/shop/ann/again"));
+  CHECK(contains(server.read_head(), "GET /again "));
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  CHECK(contains(client.read_until("ok"), "200 OK"));
+}
+
+TEST_CASE("a long transfer whose client or server ends gives its pipe back", "[net][proxy][I3]") {
+  enum class end { client, server, route };
+  const auto [what, upload] = GENERATE(table<end, bool>({{end::client, false}, {end::client, true},
+    {end::server, false}, {end::server, true}, {end::route, false}, {end::route, true}}));
+  INFO(static_cast<int>(what) << ", upload " << upload);
+  http_settings settings = quick();
+  settings.hold = std::chrono::milliseconds{0};
+  proxy_world world{settings};
+  const std::string part = pattern(2'000'000);
+  const std::string length = "Content-Length: " + std::to_string(ten_megabytes) + "\r\n";
+  raw_peer client = world.connect();
+  client.send(world.request(
+    upload ? "PUT /preview/shop/ann/" : "GET /preview/shop/ann/", upload ? length : std::string{}));
+  raw_peer server = world.upstream.accept();
+  server.read_head();
+  if (!upload) {
+    server.send("HTTP/1.1 200 OK\r\n" + length + "\r\n");
+    client.read_head();
+  }
+  raw_peer& from = upload ? client : server;
+  raw_peer& to = upload ? server : client;
+  std::thread sender{[&] { from.send(part); }};
+  const bool came = to.read_exactly(part.size()) == part;
+  sender.join();
+  REQUIRE(world.counts().pipes == 1);
+
+  switch (what) {
+    case end::client:
+      client.close();
+      // Who downloads might only have said all it has to say: the next bytes tell.
+      if (!upload) server.send(part);
+      break;
+    case end::server:
+      server.close();
+      break;
+    case end::route:
+      world.apply(routes_of(2, {}));
+      break;
+  }
+
+  CHECK(came);
+  CHECK(eventually([&] { return world.counts().pipes == 0; }));
+  if (what != end::client) {
+    // A download is cut off, an upload gets an answer of our own.
+    const std::string rest = client.read_to_end();
+    CHECK((upload ? contains(rest, "HTTP/1.1 50") : rest.empty()));
+  }
+  if (what != end::server) CHECK(server.wait_for_end());
+}
+
+TEST_CASE("a transfer that waits for a slow reader or a slow writer goes on", "[net][proxy][I5]") {
+  proxy_world world;
+  const std::string large = pattern(ten_megabytes);
+  raw_peer client = world.connect();
+  client.send(world.request("GET /preview/shop/ann/"));
+  raw_peer server = world.upstream.accept();
+  server.read_head();
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(large.size()) + "\r\n\r\n");
+  client.read_head();
+  std::string got;
+  // Each piece is there before the next one is sent: the transfer has to wait for it.
+  for (std::size_t at = 0; at < large.size(); at += 1'000'000) {
+    std::thread sender{[&] { server.send(std::string_view{large}.substr(at, 1'000'000)); }};
+    got += client.read_exactly(std::min<std::size_t>(1'000'000, large.size() - at));
+    sender.join();
+  }
+
+  CHECK((got == large));
+  CHECK(world.counts().pipes == 0);
 }
 
 TEST_CASE(

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <mutex>
@@ -154,16 +155,69 @@ TEST_CASE(
   "a reader that does not read stalls its writer, not the other direction", "[net][tunnel][I5]") {
   tunnel_world world;
   world.open();
-  const std::string large(20'000'000, 'x');
+  const std::string large = pattern(20'000'000);
   std::thread writer{[&] { world.server.send(large); }};
   world.client.send("ping");
 
   const std::string up = world.server.read_exactly(4);
-  const std::size_t down = world.client.read_exactly(large.size()).size();
+  const bool down = world.client.read_exactly(large.size()) == large;
   writer.join();
 
   CHECK(up == "ping");
-  CHECK(down == large.size());
+  CHECK(down);
+}
+
+TEST_CASE("a busy tunnel has a pipe for each direction, and gives them back when it is quiet",
+  "[net][tunnel][I3]") {
+  http_settings settings;
+  settings.pipes = GENERATE(0U, 1U, 64U);
+  INFO(settings.pipes << " pipes");
+  tunnel_world world{settings};
+  world.open();
+  const std::string large = pattern(30'000'000);
+  std::atomic<std::size_t> most{0};
+  std::atomic<bool> over{false};
+  std::thread up{[&] { world.client.send(large); }};
+  std::thread down{[&] { world.server.send(large); }};
+  std::thread counter{[&] {
+    while (!over) most = std::max<std::size_t>(most, world.counts().pipes);
+  }};
+  std::string at_server;
+  std::thread reader{[&] { at_server = world.server.read_exactly(large.size()); }};
+
+  const std::string at_client = world.client.read_exactly(large.size());
+  reader.join();
+  up.join();
+  down.join();
+  over = true;
+  counter.join();
+
+  CHECK((at_client == large));
+  CHECK((at_server == large));
+  CHECK(most <= std::min<std::size_t>(settings.pipes, 2));
+  CHECK((most > 0) == (settings.pipes > 0));
+  CHECK(eventually([&] { return world.counts().pipes == 0; }));
+  world.client.send("small");
+  CHECK(world.server.read_exactly(5) == "small");
+  world.server.send("reply");
+  CHECK(world.client.read_exactly(5) == "reply");
+}
+
+TEST_CASE("what a busy tunnel's peer said last is passed on before its end", "[net][tunnel]") {
+  tunnel_world world;
+  world.open();
+  const std::string large = pattern(20'000'000);
+  std::thread writer{[&] {
+    world.server.send(large);
+    world.server.close();
+  }};
+
+  const bool whole = world.client.read_to_end() == large;
+  writer.join();
+
+  CHECK(whole);
+  CHECK(eventually([&] { return world.counts().tunnels == 0; }));
+  CHECK(world.counts().pipes == 0);
 }
 
 TEST_CASE(

@@ -12,6 +12,16 @@
 
 namespace previewd::test {
 
+std::string pattern(std::size_t size) {
+  std::string result(size, '\0');
+  uint32_t state = 1;
+  for (char& c : result) {
+    state = state * 1664525 + 1013904223;  // Numerical Recipes' generator
+    c = static_cast<char>(state >> 24);
+  }
+  return result;
+}
+
 struct told_servers::state {
   template <class Change> void note(Change change) {
     const std::lock_guard lock{mutex};

@@ -39,6 +39,9 @@ private:
   std::unique_ptr<state> state_;
 };
 
+/// Bytes of which no two pieces can be mixed up without being noticed.
+std::string pattern(std::size_t size);
+
 /// HTTP servers on real I/O threads, listening on a free port.
 class http_world {
 public:
