@@ -14,7 +14,7 @@ namespace previewd::net::terminal {
 /// What a terminal's screen showed when its oldest bytes left the scrollback, so that who comes
 /// later sees the screen right. Only text is kept, an emulator runs for moments: when output leaves
 /// the scrollback, and even then not for lines that will have been scrolled away
-/// (docs/decisions/0008-screens-are-painted-from-checkpoints.md). Any one thread at a time.
+/// (docs/decisions/0007-screens-are-painted-from-checkpoints.md). Any one thread at a time.
 class screen_checkpoint {
 public:
   /// Of a terminal that has put out nothing yet. Screens of more than `most_cells` cells are not
