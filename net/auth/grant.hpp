@@ -1,0 +1,35 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "previewd/messages/workspace.hpp"
+
+namespace previewd::net::auth {
+
+/// What somebody may do in the workspaces that are open to him: `view` looks and reads, `edit` also
+/// types, opens and closes.
+enum class role : uint8_t { view, edit };
+std::string_view to_string(role value) noexcept;
+
+/// In the place of a project or user: any. No name can be it.
+constexpr std::string_view any_name = "*";
+
+/// What somebody has shown to be his right. A value.
+struct grant {
+  std::string project;  // or `any_name`
+  std::string user;     // or `any_name`
+  role may = role::view;
+  std::chrono::system_clock::time_point expires;
+  /// The key that vouches for it (`key_set::vouches`).
+  uint64_t key = 0;
+
+  bool covers(const workspace_key& workspace) const noexcept;
+  /// Whether it is for all workspaces, and so for what belongs to none of them.
+  bool covers_everything() const noexcept { return project == any_name && user == any_name; }
+  bool may_edit() const noexcept { return may == role::edit; }
+};
+
+}  // namespace previewd::net::auth
