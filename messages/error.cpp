@@ -37,6 +37,8 @@ constexpr std::array rows{
   row{errc::spawn_failed, "spawn_failed", 422},
   row{errc::timed_out, "timed_out", 504},
   row{errc::shutting_down, "shutting_down", 503},
+  row{errc::not_authenticated, "not_authenticated", 401},
+  row{errc::not_allowed, "not_allowed", 403},
   row{errc::terminal_exited, "terminal_exited", 409},
   row{errc::internal, "internal_error", 500},
 };

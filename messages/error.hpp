@@ -32,6 +32,8 @@ enum class errc : uint8_t {
   shutting_down,
   internal,
   terminal_exited,
+  not_authenticated,
+  not_allowed,
 };
 
 /// The stable wire name, for example `terminal_not_found`.

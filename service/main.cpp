@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
   sigemptyset(&ending);
   sigaddset(&ending, SIGTERM);
   sigaddset(&ending, SIGINT);
+  sigaddset(&ending, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &ending, nullptr);
 
   caf::actor_system_config config;
@@ -53,7 +54,7 @@ int main(int argc, char** argv) {
     std::cout << "previewd listening on " << address << std::endl;
 
   int signal = 0;
-  sigwait(&ending, &signal);
+  while (sigwait(&ending, &signal) == 0 && signal == SIGHUP) service.reload_keys();
   // A second signal ends the process at once, as it would without us.
   pthread_sigmask(SIG_UNBLOCK, &ending, nullptr);
   service.stop();

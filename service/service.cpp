@@ -12,13 +12,17 @@
 #include <caf/send.hpp>
 #include <chrono>
 #include <future>
+#include <optional>
 #include <thread>
 #include <utility>
 
 #include "previewd/actors/registry.hpp"
 #include "previewd/net/api/event_streams.hpp"
 #include "previewd/net/api/service_api.hpp"
+#include "previewd/net/auth/hand_over.hpp"
+#include "previewd/net/auth/key_set.hpp"
 #include "previewd/net/data_plane.hpp"
+#include "previewd/net/http/access.hpp"
 #include "previewd/net/kernel/kernel_watch.hpp"
 #include "previewd/net/reporter.hpp"
 #include "previewd/os/cgroup.hpp"
@@ -69,6 +73,10 @@ net::http::http_settings http_settings_of(const settings& wanted, std::size_t th
   http.per_address = wanted.limits.per_address;
   http.per_workspace = wanted.limits.per_workspace;
   http.preview_domain = wanted.preview.domain;
+  const bool paths = wanted.preview.path == path_addresses::by_mode
+                       ? wanted.auth.mode == auth_mode::none
+                       : wanted.preview.path == path_addresses::on;
+  http.paths = paths ? net::http::path_addresses::on : net::http::path_addresses::off;
   http.public_hosts = wanted.public_names.hosts;
   http.auth_origins = wanted.auth.origins;
   http.frame_ancestors = wanted.preview.frame_ancestors;
@@ -76,6 +84,40 @@ net::http::http_settings http_settings_of(const settings& wanted, std::size_t th
                    ? net::http::metrics_access::open
                    : net::http::metrics_access::guarded;
   return http;
+}
+
+net::auth::key_files key_files_of(const settings& wanted) {
+  return {.secrets = wanted.auth.secret_files, .public_keys = wanted.auth.public_key_files};
+}
+
+/// What clients are judged by.
+std::variant<net::http::access_parts, std::string> access_of(const settings& wanted) {
+  auto keys = net::auth::load_keys(key_files_of(wanted));
+  if (auto* why = std::get_if<std::string>(&keys)) return std::move(*why);
+  net::http::access_parts parts;
+  parts.rules.audience = wanted.auth.audience;
+  parts.rules.leeway = std::chrono::duration_cast<std::chrono::seconds>(wanted.auth.leeway);
+  parts.keys = std::get<0>(std::move(keys));
+  parts.attempts = std::make_shared<net::auth::attempts>(wanted.auth.attempts);
+  parts.seal = std::make_shared<const net::auth::session_seal>();
+  return parts;
+}
+
+/// Who a Socket.IO client is.
+caf::expected<std::shared_ptr<const net::auth::grant>> client_of(const net::http::access& rules,
+  const net::socketio::handshake& request, const std::string& token) {
+  if (!token.empty()) return rules.with_token(token, request.address);
+  for (const auto& [name, value] : request.fields) {
+    if (name != "authorization") continue;
+    const std::string_view sent = net::http::bearer_token(value);
+    if (!sent.empty()) return rules.with_token(sent, request.address);
+  }
+  for (const auto& [name, value] : request.fields) {
+    if (name != "cookie") continue;
+    if (auto who = rules.with_cookies(value, net::auth::place::service)) return who;
+  }
+  return make_error(errc::not_authenticated,
+    "This takes a token: send it as the auth payload {\"token\": \"...\"}.");
 }
 
 actors::registry_settings
@@ -160,6 +202,9 @@ struct service::parts {
 
   void stop();
 
+  /// The one desk of all threads, which lives on the first.
+  net::api::hand_over_calls hand_over_calls(std::shared_ptr<const net::auth::session_seal> seal);
+
   /// Why nothing at this endpoint may be registered by hand; empty: it may.
   std::string objection(const endpoint& target) const;
 
@@ -170,6 +215,7 @@ struct service::parts {
   os::child_reaper reaper;
   net::kernel::kernel_watcher kernel;
   std::vector<std::unique_ptr<lane>> lanes;
+  std::unique_ptr<net::auth::hand_over_desk> desk;  // null: with `auth.mode = none`
   std::unique_ptr<net::terminal::terminal_hub> terminals;
   std::unique_ptr<net::thread_data_plane> data_plane;
   registry_actor registry;
@@ -186,6 +232,12 @@ std::variant<std::unique_ptr<service>, std::string>
 service::start(caf::actor_system& system, const settings& wanted, process_role role) {
   const uint32_t threads =
     wanted.io.threads == 0 ? std::max(1U, std::thread::hardware_concurrency()) : wanted.io.threads;
+  std::optional<net::http::access_parts> rules;
+  if (wanted.auth.mode == auth_mode::token) {
+    auto read = access_of(wanted);
+    if (auto* why = std::get_if<std::string>(&read)) return "cannot start: " + *why;
+    rules = std::get<0>(std::move(read));
+  }
   std::vector<net::http::listen_spec> where;
   for (const listen_address& one : wanted.listen)
     where.push_back({one.address, one.port, one.path});
@@ -235,6 +287,8 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
     system.spawn(actors::registry, registry_settings_of(wanted, addresses), ports);
 
   parts* all = running.get();
+  std::optional<net::api::hand_over_calls> hand_overs;
+  if (rules) hand_overs = running->hand_over_calls(rules->seal);
   running->api = std::make_unique<net::api::service_api>(net::api::service_api_parts{
     .system = system,
     .registry = running->registry,
@@ -265,17 +319,22 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
                 net::io_thread& here, auto done) { all->reporter->report(here, std::move(done)); },
     .readiness_check = [all](net::io_thread& here,
                          auto done) { all->reporter->readiness(here, std::move(done)); },
+    .hand_overs = std::move(hand_overs),
   });
   std::vector<net::io_thread_parts> thread_parts;
   std::vector<net::http::server*> peers;
   for (auto& lane : running->lanes) {
     net::socketio::previewd_app_settings app_settings;
     app_settings.addresses = addresses;
+    net::socketio::previewd_app_parts app_parts{
+      system, running->registry, running->registry, *running->terminals};
+    if (rules)
+      app_parts.identify = [at = lane.get()](const auto& request, const std::string& token) {
+        return client_of(*at->http->rules(), request, token);
+      };
     app_settings.server.engine.client_buffer = wanted.limits.client_buffer;
-    lane->socketio = std::make_unique<net::socketio::previewd_app>(lane->thread, io_threads,
-      net::socketio::previewd_app_parts{
-        system, running->registry, running->registry, *running->terminals},
-      app_settings);
+    lane->socketio = std::make_unique<net::socketio::previewd_app>(
+      lane->thread, io_threads, std::move(app_parts), app_settings);
     net::api::event_streams_settings stream_settings;
     stream_settings.addresses = addresses;
     stream_settings.client_buffer = wanted.limits.client_buffer;
@@ -291,6 +350,7 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
     lane->http = std::make_unique<net::http::server>(
       lane->thread, http_settings_of(wanted, threads),
       [all](net::http::exchange_ptr request) { all->api->handle(request); }, loading_pages());
+    if (rules) lane->http->demand(*rules);
     thread_parts.push_back({&lane->thread, lane->http.get(), lane->socketio.get(),
       lane->attach.get(), lane->events.get()});
     peers.push_back(lane->http.get());
@@ -328,6 +388,19 @@ event_source_actor service::events() const {
   return parts_->registry;
 }
 
+void service::reload_keys() {
+  if (parts_->wanted.auth.mode != auth_mode::token) return;
+  const auto read = net::auth::load_keys(key_files_of(parts_->wanted));
+  if (const auto* why = std::get_if<std::string>(&read)) {
+    log::error("reload_failed", "The keys stay as they were: " + *why);
+    return;
+  }
+  const auto& keys = std::get<0>(read);
+  for (auto& one : parts_->lanes)
+    one->thread.post([part = one.get(), keys] { part->http->rules()->set_keys(keys); });
+  log::info("reload", "The keys have been read again", {{"keys", keys->size()}});
+}
+
 void service::stop() {
   parts_->stop();
 }
@@ -362,6 +435,37 @@ std::string service::parts::objection(const endpoint& target) const {
   const auto& allowed = wanted.preview.allow_upstreams;
   if (address.is_loopback() || std::any_of(allowed.begin(), allowed.end(), names)) return {};
   return "must be a loopback address; preview.allow_upstreams names further networks.";
+}
+
+net::api::hand_over_calls
+service::parts::hand_over_calls(std::shared_ptr<const net::auth::session_seal> seal) {
+  using net::auth::hand_over;
+  desk = std::make_unique<net::auth::hand_over_desk>(wanted.auth.hand_overs);
+  net::api::hand_over_calls calls;
+  calls.issue = [this](net::io_thread& here, hand_over what, auto done) {
+    lanes.front()->thread.post([this, &here, what = std::move(what), done]() mutable {
+      auto code = desk->issue(std::move(what), std::chrono::steady_clock::now());
+      here.post([done, code = std::move(code)] { done(code); });
+    });
+  };
+  calls.redeem = [this](
+                   const net::http::exchange_ptr& request, const std::string& code, auto done) {
+    net::io_thread& here = request->thread();
+    const net::http::access* rules = lanes[here.index()]->http->rules();
+    if (rules->exhausted(request->client_address())) return done(std::nullopt);
+    const auto told = [rules, done, address = request->client_address()](
+                        std::optional<hand_over> what) {
+      if (!what) rules->refused(address);
+      done(std::move(what));
+    };
+    lanes.front()->thread.post([this, &here, code, told] {
+      auto what = desk->redeem(code, std::chrono::steady_clock::now());
+      here.post([told, what = std::move(what)] { told(what); });
+    });
+  };
+  calls.seal = std::move(seal);
+  calls.session = std::chrono::duration_cast<std::chrono::seconds>(wanted.auth.session);
+  return calls;
 }
 
 void service::parts::stop() {

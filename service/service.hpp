@@ -50,6 +50,11 @@ public:
   registry_actor registry() const;
   event_source_actor events() const;
 
+  /// Reads the files of keys again (`auth.mode = token`), as SIGHUP does; from then on only the
+  /// keys in them count. Where that fails the old ones stay; the log says so. Blocks while it
+  /// reads: not from one of the service's own threads or actors. One call at a time.
+  void reload_keys();
+
   /// Stops accepting, removes every server with reason `shutdown`, ends every terminal, closes
   /// every connection, and joins the threads; takes at most `shutdown.timeout`. Not from one of the
   /// service's own threads or actors. Idempotent.

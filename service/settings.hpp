@@ -25,9 +25,13 @@ std::string to_string(const listen_address& value);
 /// What happens to what still runs in a terminal when its shell ends.
 enum class exit_policy : uint8_t { kill, keep };
 
-/// Who may use the service. Only `none` exists: everybody who reaches the loopback address by a
-/// name of its own.
-enum class auth_mode : uint8_t { none };
+/// Who may use the service. `none`: everybody who reaches the loopback address by a name of its
+/// own. `token`: who has a JSON Web Token, or a session that was handed over by one who has.
+enum class auth_mode : uint8_t { none, token };
+
+/// Whether previews have path addresses beside their origins. `by_mode`: with `auth.mode = none`
+/// alone, since an app under a path address shares the service's origin.
+enum class path_addresses : uint8_t { by_mode, on, off };
 
 /// Whether `/metrics` answers under every host name and to every origin.
 enum class metrics_visibility : uint8_t { guarded, open };
@@ -46,6 +50,7 @@ struct settings {
     std::optional<std::vector<std::string>> frame_ancestors;
     /// Networks beyond loopback whose servers may be registered by hand: `10.1.0.0/16`.
     std::vector<std::string> allow_upstreams;
+    path_addresses path = path_addresses::by_mode;
   } preview;
 
   struct {
@@ -110,6 +115,14 @@ struct settings {
     auth_mode mode = auth_mode::none;
     std::vector<std::string>
       origins;  // further origins whose pages may use the service, lower case
+    /// The keys of tokens (net/auth/key_set.hpp); with `token` at least one file.
+    std::vector<std::string> secret_files;      // HS256
+    std::vector<std::string> public_key_files;  // EdDSA and RS256, PEM
+    std::string audience = "previewd";          // what a token's `aud` must name, if it has one
+    std::chrono::milliseconds leeway{30000};    // that clocks may be apart; to 5 min
+    uint32_t attempts = 30;      // refused tokens of one address a minute; 0: no limit; to 1000000
+    uint32_t hand_overs = 1024;  // links that were asked for within a minute; 1 to 65536
+    std::chrono::milliseconds session{12 * 3600000};  // of a browser; 1 min to 30 d
   } auth;
 
   struct {

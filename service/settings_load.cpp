@@ -105,6 +105,7 @@ public:
       if (auto sentence = set(table_[i], flags[i], "--" + table_[i].name)) return wrong(*sentence);
     }
     if (auto sentence = check_reach()) return wrong(*sentence);
+    if (auto sentence = check_keys()) return wrong(*sentence);
     if (check->parsed()) return early_exit{.code = 0, .out = report(), .err = {}};
     return std::move(loaded_);
   }
@@ -376,9 +377,18 @@ private:
       return "listen: " + to_string(where) +
              " can be reached from other machines, which auth.mode = none does not allow; listen "
              "on 127.0.0.1, [::1] or a "
-             "UNIX socket, and put an authenticating proxy before it";
+             "UNIX socket, or set auth.mode = token";
     }
     return std::nullopt;
+  }
+
+  /// Tokens need something to be checked with.
+  problem check_keys() {
+    if (loaded_.auth.mode != auth_mode::token || !loaded_.auth.secret_files.empty() ||
+        !loaded_.auth.public_key_files.empty())
+      return std::nullopt;
+    return "auth.mode: token needs keys; name a file in auth.secret_file (HS256) or "
+           "auth.public_key_file (EdDSA, RS256)";
   }
 
   /// `previewd check-config`.

@@ -337,6 +337,24 @@ problem read_peer(std::string_view written, std::string& result) {
   return std::nullopt;
 }
 
+/// A file that is read later: keys.
+problem read_path(std::string_view written, std::string& result) {
+  if (written.empty() || written.front() != '/')
+    return quoted(written) + " is not an absolute path; write for example /etc/previewd/ide.pem";
+  result = written;
+  return std::nullopt;
+}
+
+/// The name of a service in tokens.
+problem read_audience(std::string_view written, std::string& result) {
+  const bool good =
+    std::all_of(written.begin(), written.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  if (!good || written.empty() || written.size() > 256)
+    return quoted(written) + " is not 1 to 256 characters without blanks";
+  result = written;
+  return std::nullopt;
+}
+
 problem read_shell(std::string_view written, std::string& result) {
   const std::string path{written};
   if (path.empty() || path.front() != '/')
@@ -417,8 +435,8 @@ setting listen(std::vector<listen_address>& field) {
   setting result;
   result.name = "listen";
   result.value = "ADDRESS";
-  result.allowed = "loopback addresses with a port (0: any free one), unix:/path";
-  result.meaning = "where the service listens";
+  result.allowed = "addresses with a port (0: any free one), unix:/path";
+  result.meaning = "where the service listens; beyond loopback only with auth.mode = token";
   result.values = arity::many;
   result.set = [&field](const std::vector<std::string>& written) -> problem {
     std::vector<listen_address> read;
@@ -467,6 +485,11 @@ std::vector<setting> setting_table(settings& target) {
       "further names under which the service is reached, beside loopback addresses and localhost"));
   add(text("preview.domain", target.preview.domain, "NAME", "a DNS name", read_domain,
     "the suffix of preview origins; a real one needs a wildcard DNS entry"));
+  add(choice<path_addresses>("preview.path", target.preview.path,
+    {{"auto", path_addresses::by_mode}, {"on", path_addresses::on}, {"off", path_addresses::off}},
+    "whether previews have path addresses (/preview/project/user/) too; auto: with auth.mode = "
+    "none alone, since an app under one shares the origin of the service, and can do there what "
+    "its user can"));
   add(frame_ancestors(target.preview.frame_ancestors));
   add(texts("preview.allow_upstreams", target.preview.allow_upstreams, "NETWORK",
     "networks in CIDR notation", read_network,
@@ -542,8 +565,26 @@ std::vector<setting> setting_table(settings& target) {
   group = "Process";
   add(count("io.threads", target.io.threads, 0, 256, "threads that move bytes; 0: one a core"));
   add(count("actors.threads", target.actors.threads, 1, 256, "threads that run actors"));
-  add(choice<auth_mode>("auth.mode", target.auth.mode, {{"none", auth_mode::none}},
-    "who may use the service; none: whoever reaches its loopback address"));
+  add(choice<auth_mode>("auth.mode", target.auth.mode,
+    {{"none", auth_mode::none}, {"token", auth_mode::token}},
+    "who may use the service; none: whoever reaches its loopback address; token: who has a JSON "
+    "Web Token (docs/security.md)"));
+  add(texts("auth.secret_file", target.auth.secret_files, "PATH", "absolute paths", read_path,
+    "files with a secret of HS256 each, which other users of the machine cannot read; read again "
+    "on SIGHUP"));
+  add(texts("auth.public_key_file", target.auth.public_key_files, "PATH", "absolute paths",
+    read_path, "files with public keys in PEM, Ed25519 or RSA; read again on SIGHUP"));
+  add(text("auth.audience", target.auth.audience, "NAME", "1 to 256 characters", read_audience,
+    "what a token's aud must name; a token without aud is taken"));
+  add(duration("auth.leeway", target.auth.leeway, 0ms, 5min, "30s",
+    "how far apart the clocks may be of who issues tokens and of this machine"));
+  add(count("auth.attempts", target.auth.attempts, 0, 1'000'000,
+    "tokens and links of one address that may be refused in a minute, but for those in "
+    "proxy.trusted; then it is answered 429 for the rest of it; 0: no limit"));
+  add(count("auth.hand_overs", target.auth.hand_overs, 1, 65'536,
+    "links for browsers that may be asked for in a minute"));
+  add(duration("auth.session", target.auth.session, 1min, 24h * 30, "12h",
+    "how long a browser that was handed over may stay; never longer than its token is valid"));
   add(texts("auth.origins", target.auth.origins, "ORIGIN", "origins", read_origin,
     "further origins whose pages may use the service, beside its own"));
   add(choice<metrics_visibility>("metrics.public", target.metrics.visibility,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "previewd/net/ask.hpp"
+#include "previewd/net/auth/grant.hpp"
 #include "previewd/net/terminal/terminal_hub.hpp"
 
 namespace previewd::net::api {
@@ -68,6 +69,10 @@ void event_streams::deliver(const std::shared_ptr<const encoded_event>& what) {
   const workspace_key key{what->project, what->user};
   for (auto& [number, to] : readers_) {
     if (!to->filter.matches(key)) continue;
+    if (is_over(*to)) {
+      end(number);
+      continue;
+    }
     if (to->waiting) {
       to->events.push_back({what->sequence, what->server_sent});
       if (to->events.size() > settings_.waiting_events) end(number);
@@ -160,6 +165,12 @@ void event_streams::catch_up(reader& to, uint64_t seen) {
   }
 }
 
+/// Whether the right by which it was opened has ended; whoever reads it shows a new one.
+bool event_streams::is_over(const reader& to) {
+  const auth::grant* grant = to.request->grant();
+  return grant != nullptr && grant->is_over();
+}
+
 void event_streams::send(reader& to, const std::shared_ptr<const std::string>& bytes) const {
   to.request->write(bytes, settings_.client_buffer);
 }
@@ -169,7 +180,13 @@ void event_streams::beat() {
   heartbeat_.async_wait([this](const boost::system::error_code& error) {
     if (error || readers_.empty()) return;
     static const auto comment = std::make_shared<const std::string>(":\n\n");
-    for (auto& [number, each] : readers_) send(*each, comment);
+    for (auto& [number, each] : readers_) {
+      if (is_over(*each)) {
+        end(number);
+      } else {
+        send(*each, comment);
+      }
+    }
     beat();
   });
 }

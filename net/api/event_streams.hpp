@@ -75,6 +75,7 @@ private:
   void reset(uint64_t number, project_snapshot present);
   void catch_up(reader& to, uint64_t seen);
   void end(uint64_t number);
+  static bool is_over(const reader& to);
   void send(reader& to, const std::shared_ptr<const std::string>& bytes) const;
   void beat();
 

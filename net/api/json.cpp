@@ -33,11 +33,8 @@ json milliseconds(uint64_t microseconds) {
 }
 
 std::string origin_url(const server_info& server, const address_settings& addresses) {
-  if (server.label.empty()) return {};
-  return origin_of(
-           server.primary ? server.label : port_origin_label(server.upstream.port, server.label),
-           addresses) +
-         "/";
+  const std::string origin = server_origin(server, addresses);
+  return origin.empty() ? origin : origin + "/";
 }
 
 /// The page that frames the preview is one a workspace; the port tells it which server is meant.
@@ -177,6 +174,13 @@ std::string origin_of(std::string_view label, const address_settings& addresses)
   const uint16_t own = addresses.scheme == "https" ? 443 : 80;
   if (addresses.port != own) origin += ":" + std::to_string(addresses.port);
   return origin;
+}
+
+std::string server_origin(const server_info& server, const address_settings& addresses) {
+  if (server.label.empty()) return {};
+  return origin_of(
+    server.primary ? server.label : port_origin_label(server.upstream.port, server.label),
+    addresses);
 }
 
 std::string path_of(const server_info& server) {

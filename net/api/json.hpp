@@ -32,6 +32,9 @@ struct address_settings {
 /// `http://{label}.{domain}:{port}` without a final slash, the origin of a workspace's own address.
 std::string origin_of(std::string_view label, const address_settings& addresses);
 
+/// The origin of a server, without a final slash; empty: it has none yet.
+std::string server_origin(const server_info& server, const address_settings& addresses);
+
 /// `/preview/{project}/{user}`, with `:{port}` after it for a server that is not the primary.
 std::string path_of(const server_info& server);
 

@@ -11,6 +11,9 @@
 #include "previewd/net/api/request_text.hpp"
 #include "previewd/net/api/signals.hpp"
 #include "previewd/net/ask.hpp"
+#include "previewd/net/auth/grant.hpp"
+#include "previewd/net/http/access.hpp"
+#include "previewd/net/http/pages.hpp"
 #include "previewd/net/http/preview_target.hpp"
 #include "previewd/net/terminal/terminal_hub.hpp"
 
@@ -21,6 +24,7 @@ namespace {
 using http::exchange_ptr;
 
 constexpr std::chrono::seconds longest_wait{60};
+constexpr std::string_view hand_over_path = "/api/hand-overs";
 constexpr std::string_view name_rule =
   "must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ @ + -, and not . or ..";
 
@@ -60,13 +64,52 @@ void refuse_method(const exchange_ptr& request, const std::string& allowed) {
   request->respond(not_stored(std::move(answer)));
 }
 
+/// What a link gets that is no good.
+void refuse_entrance(const exchange_ptr& request) {
+  request->respond(
+    not_stored(http::error_answer(request->head(), 401, to_code(errc::not_authenticated),
+      "This link was used already, or is older than a minute; go back and ask for a new one.")));
+}
+
 /// For what the hub answers with: nothing, or why not.
 terminal::terminal_hub::done no_content(const exchange_ptr& request) {
   return [request](caf::error why) { why ? refuse(request, why) : answer_nothing(request); };
 }
 
+/// Whether the client may do something with a workspace; if not, that has been answered.
+bool may_reach(const exchange_ptr& request, const workspace_key& key) {
+  const auth::grant* grant = request->grant();
+  if (grant == nullptr || grant->covers(key)) return true;
+  refuse(request, errc::not_allowed, "Your token is not for this workspace.");
+  return false;
+}
+
+/// The same, where what may not be reached is as if it were not there.
+bool may_see(const exchange_ptr& request, const workspace_key& key) {
+  const auth::grant* grant = request->grant();
+  return grant == nullptr || grant->covers(key);
+}
+
+caf::error no_terminal(const std::string& id) {
+  return make_error(errc::terminal_not_found, "No terminal has the id " + id + ".");
+}
+
+/// Narrows what a list is about to what the client may see of it.
+caf::error narrow(workspace_filter& filter, const auth::grant* grant) {
+  if (grant == nullptr) return {};
+  for (const auto& [wanted, granted] :
+    {std::pair{&filter.project, &grant->project}, std::pair{&filter.user, &grant->user}}) {
+    if (*granted == auth::any_name) continue;
+    if (wanted->empty()) *wanted = *granted;
+    if (*wanted != *granted)
+      return make_error(errc::not_allowed, "Your token is not for this project or user.");
+  }
+  return {};
+}
+
 /// The workspaces that a list is about; an error naming the parameter that is none.
-caf::expected<workspace_filter> filter_of(std::string_view query) {
+caf::expected<workspace_filter> filter_of(const exchange_ptr& request) {
+  const std::string_view query = request->head().query;
   workspace_filter filter;
   for (auto& [name, value] : {std::pair{std::string_view{"project"}, &filter.project},
          std::pair{std::string_view{"user"}, &filter.user}}) {
@@ -77,6 +120,7 @@ caf::expected<workspace_filter> filter_of(std::string_view query) {
       *value = std::move(*given);
     }
   }
+  if (caf::error wrong = narrow(filter, request->grant())) return wrong;
   return filter;
 }
 
@@ -155,9 +199,33 @@ struct service_api::server_request {
 };
 
 struct service_api::route_entry {
+  /// What a client must have the right to, where it has to show one.
+  enum class right : uint8_t {
+    nothing,     // everybody may
+    view,        // in the workspaces that it names or touches, which its handler checks
+    edit,        // the same
+    everything,  // it says something of all workspaces
+  };
+
   std::string_view method;
   std::string_view pattern;  // `{}` stands for any one segment
   void (service_api::*handler)(const call&) const;
+  right takes = right::view;
+
+  /// Whether the client may ask this at all; if not, that has been answered.
+  bool lets_in(const exchange_ptr& request) const {
+    const auth::grant* grant = request->grant();
+    if (grant == nullptr || takes == right::nothing) return true;
+    if (takes == right::edit && !grant->may_edit()) {
+      refuse(request, errc::not_allowed, "This takes a token with the role edit.");
+      return false;
+    }
+    if (takes == right::everything && !grant->covers_everything()) {
+      refuse(request, errc::not_allowed, "This takes a token for every project and user.");
+      return false;
+    }
+    return true;
+  }
 
   /// Whether the path is this endpoint's; its arguments go to `arguments`.
   bool
@@ -183,33 +251,36 @@ struct service_api::route_entry {
 };
 
 const std::vector<service_api::route_entry>& service_api::endpoints() {
+  using right = route_entry::right;
   static const std::vector<route_entry> all{
     {"GET", "/api/preview-status/{}/{}", &service_api::preview_status},
     {"GET", "/api/terminals", &service_api::list_terminals},
-    {"POST", "/api/terminals", &service_api::open_terminal},
+    {"POST", "/api/terminals", &service_api::open_terminal, right::edit},
     {"GET", "/api/terminals/{}", &service_api::show_terminal},
-    {"DELETE", "/api/terminals/{}", &service_api::close_terminal},
-    {"POST", "/api/terminals/{}/input", &service_api::type_into_terminal},
-    {"POST", "/api/terminals/{}/resize", &service_api::resize_terminal},
-    {"POST", "/api/terminals/{}/signal", &service_api::signal_terminal},
+    {"DELETE", "/api/terminals/{}", &service_api::close_terminal, right::edit},
+    {"POST", "/api/terminals/{}/input", &service_api::type_into_terminal, right::edit},
+    {"POST", "/api/terminals/{}/resize", &service_api::resize_terminal, right::edit},
+    {"POST", "/api/terminals/{}/signal", &service_api::signal_terminal, right::edit},
     {"GET", "/api/terminals/{}/output", &service_api::read_terminal},
     {"GET", "/api/terminals/{}/attach", &service_api::attach_terminal},
     {"GET", "/api/servers", &service_api::list_servers},
-    {"POST", "/api/servers", &service_api::register_server},
+    {"POST", "/api/servers", &service_api::register_server, right::edit},
     {"GET", "/api/servers/{}", &service_api::show_server},
-    {"PATCH", "/api/servers/{}", &service_api::change_server},
-    {"DELETE", "/api/servers/{}", &service_api::remove_server},
+    {"PATCH", "/api/servers/{}", &service_api::change_server, right::edit},
+    {"DELETE", "/api/servers/{}", &service_api::remove_server, right::edit},
     {"GET", "/api/events", &service_api::follow_events},
     {"GET", "/debug/connections", &service_api::list_connections},
-    {"GET", "/debug/state", &service_api::debug_state},
-    {"GET", "/metrics", &service_api::metrics},
-    {"GET", "/healthz", &service_api::health},
-    {"GET", "/readyz", &service_api::ready},
+    {"GET", "/debug/state", &service_api::debug_state, right::everything},
+    {"GET", "/metrics", &service_api::metrics, right::everything},
+    {"GET", "/healthz", &service_api::health, right::nothing},
+    {"GET", "/readyz", &service_api::ready, right::nothing},
     {"GET", "/preview/{}/{}/iframe", &service_api::iframe_page},
     {"GET", "/terminal/{}/{}", &service_api::terminal_page},
     {"GET", "/assets/{}", &service_api::asset},
     {"GET", "/dashboard", &service_api::dashboard_page},
     {"GET", "/", &service_api::start_page},
+    {"POST", hand_over_path, &service_api::hand_over},
+    {"GET", http::service_entrance, &service_api::enter, right::nothing},
   };
   return all;
 }
@@ -244,8 +315,11 @@ void service_api::handle(const http::exchange_ptr& request) const {
   std::string allowed;
   for (const route_entry& each : endpoints()) {
     if (!each.matches(*segments, at.arguments)) continue;
+    if (!parts_.hand_overs &&
+        (each.pattern == hand_over_path || each.pattern == http::service_entrance))
+      continue;
     if (each.method == method) {
-      (this->*each.handler)(at);
+      if (each.lets_in(request)) (this->*each.handler)(at);
       return;
     }
     allowed += (allowed.empty() ? "" : ", ") + std::string{each.method} +
@@ -267,11 +341,15 @@ void service_api::handle_preview(
   const std::string_view path = head.path.substr(std::min(preview.prefix.size(), head.path.size()));
   const bool is_status = path == "/.previewd/status";
   const bool is_events = path == "/.previewd/events";
+  const bool is_entrance = parts_.hand_overs && path == http::preview_entrance &&
+                           preview.by == http::preview_target::address::origin;
   const bool is_iframe = preview.by == http::preview_target::address::path && path == "/iframe";
-  if (!is_status && !is_events && !is_iframe) {
+  if (!is_status && !is_events && !is_iframe && !is_entrance) {
     refuse(request, errc::not_found, "There is nothing at this path.");
   } else if (head.method != "GET" && head.method != "HEAD") {
     refuse_method(request, "GET, HEAD");
+  } else if (is_entrance) {
+    redeem(at, auth::place::preview, &preview.key);
   } else if (is_status) {
     status_of(at, preview.key);
   } else if (is_events) {
@@ -285,6 +363,66 @@ facts_lookup service_api::facts_on(io_thread& here) const {
   return [hub = &parts_.terminals, &here](const std::string& id) { return hub->facts(here, id); };
 }
 
+/// Goes on if the terminal that the path names is one that the client may see; the terminals
+/// themselves do not know whose they are.
+void service_api::with_terminal(const call& at, std::function<void()> then) const {
+  const auth::grant* grant = at.request->grant();
+  if (grant == nullptr || grant->covers_everything()) {
+    then();
+    return;
+  }
+  ask<terminal_info>(
+    parts_.system, at.request->thread(), parts_.registry,
+    [request = at.request, id = at.arguments[0], then = std::move(then)](
+      const caf::expected<terminal_info>& terminal) {
+      if (!terminal) {
+        refuse(request, terminal.error());
+      } else if (!may_see(request, terminal->key)) {
+        refuse(request, no_terminal(id));
+      } else {
+        then();
+      }
+    },
+    lookup_atom_v, terminal_atom_v, at.arguments[0]);
+}
+
+/// Goes on if the server of this generation is, or was, one that the client may see.
+void service_api::with_server(
+  const call& at, uint64_t generation, std::function<void()> then) const {
+  const auth::grant* grant = at.request->grant();
+  if (grant == nullptr || grant->covers_everything()) {
+    then();
+    return;
+  }
+  const auto decide = [request = at.request, generation, then = std::move(then)](
+                        const workspace_key& key) {
+    if (may_see(request, key)) {
+      then();
+    } else {
+      refuse(request, errc::no_such_server,
+        "No server has the generation " + std::to_string(generation) + ".");
+    }
+  };
+  ask<server_info>(
+    parts_.system, at.request->thread(), parts_.registry,
+    [this, request = at.request, generation, decide](const caf::expected<server_info>& server) {
+      if (server) {
+        decide(server->ref.key);
+      } else if (code_of(server.error()) != errc::server_gone) {
+        refuse(request, server.error());
+      } else {
+        ask<stop_record>(
+          parts_.system, request->thread(), parts_.registry,
+          [decide](const caf::expected<stop_record>& record) {
+            // Of one that has been forgotten nobody knows whose it was.
+            decide(record ? record->ref.key : workspace_key{});
+          },
+          lookup_atom_v, stopped_atom_v, generation);
+      }
+    },
+    lookup_atom_v, server_atom_v, generation);
+}
+
 void service_api::open_terminal(const call& at) const {
   at.request->read_body(
     settings_.json_bytes, [this, request = at.request](const std::string& body) {
@@ -293,6 +431,7 @@ void service_api::open_terminal(const call& at) const {
         refuse(request, wanted.error());
         return;
       }
+      if (!may_reach(request, wanted->key)) return;
       ask<terminal_info>(
         parts_.system, request->thread(), parts_.registry,
         [this, request](caf::expected<terminal_info> terminal) {
@@ -310,7 +449,7 @@ void service_api::open_terminal(const call& at) const {
 }
 
 void service_api::list_terminals(const call& at) const {
-  auto filter = filter_of(at.query());
+  auto filter = filter_of(at.request);
   if (!filter) {
     refuse(at.request, filter.error());
     return;
@@ -331,9 +470,14 @@ void service_api::list_terminals(const call& at) const {
 void service_api::show_terminal(const call& at) const {
   ask<terminal_info>(
     parts_.system, at.request->thread(), parts_.registry,
-    [this, request = at.request](const caf::expected<terminal_info>& terminal) {
+    [this, request = at.request, id = at.arguments[0]](
+      const caf::expected<terminal_info>& terminal) {
       if (!terminal) {
         refuse(request, terminal.error());
+        return;
+      }
+      if (!may_see(request, terminal->key)) {
+        refuse(request, no_terminal(id));
         return;
       }
       answer_json(request, 200, terminal_json(*terminal, facts_on(request->thread())));
@@ -342,65 +486,76 @@ void service_api::show_terminal(const call& at) const {
 }
 
 void service_api::close_terminal(const call& at) const {
-  ask<terminal_info>(
-    parts_.system, at.request->thread(), parts_.registry,
-    [request = at.request](const caf::expected<terminal_info>& terminal) {
-      terminal ? answer_nothing(request) : refuse(request, terminal.error());
-    },
-    close_atom_v, at.arguments[0]);
+  with_terminal(at, [this, at] {
+    ask<terminal_info>(
+      parts_.system, at.request->thread(), parts_.registry,
+      [request = at.request](const caf::expected<terminal_info>& terminal) {
+        terminal ? answer_nothing(request) : refuse(request, terminal.error());
+      },
+      close_atom_v, at.arguments[0]);
+  });
 }
 
 void service_api::type_into_terminal(const call& at) const {
-  at.request->read_body(
-    settings_.input_bytes, [this, request = at.request, id = at.arguments[0]](std::string body) {
-      parts_.terminals.input(request->thread(), id, std::move(body), no_content(request));
-    });
+  with_terminal(at, [this, at] {
+    at.request->read_body(
+      settings_.input_bytes, [this, request = at.request, id = at.arguments[0]](std::string body) {
+        parts_.terminals.input(request->thread(), id, std::move(body), no_content(request));
+      });
+  });
 }
 
 void service_api::resize_terminal(const call& at) const {
-  at.request->read_body(settings_.json_bytes,
-    [this, request = at.request, id = at.arguments[0]](const std::string& text) {
-      json_body body{text, {"cols", "rows"}};
-      const terminal_size size = size_of(body, presence::required);
-      if (!body.ok()) {
-        refuse(request, body.error());
-        return;
-      }
-      parts_.terminals.resize(request->thread(), id, size, no_content(request));
-    });
+  with_terminal(at, [this, at] {
+    at.request->read_body(settings_.json_bytes,
+      [this, request = at.request, id = at.arguments[0]](const std::string& text) {
+        json_body body{text, {"cols", "rows"}};
+        const terminal_size size = size_of(body, presence::required);
+        if (!body.ok()) {
+          refuse(request, body.error());
+          return;
+        }
+        parts_.terminals.resize(request->thread(), id, size, no_content(request));
+      });
+  });
 }
 
 void service_api::signal_terminal(const call& at) const {
-  at.request->read_body(settings_.json_bytes,
-    [this, request = at.request, id = at.arguments[0]](const std::string& text) {
-      json_body body{text, {"signal"}};
-      const std::string name = body.text("signal", presence::required);
-      const auto number = signal_number(name);
-      if (!number) body.refuse("signal", "must be the name of a signal, for example SIGINT.");
-      if (!body.ok()) {
-        refuse(request, body.error());
-        return;
-      }
-      parts_.terminals.signal(request->thread(), id, *number, no_content(request));
-    });
+  with_terminal(at, [this, at] {
+    at.request->read_body(settings_.json_bytes,
+      [this, request = at.request, id = at.arguments[0]](const std::string& text) {
+        json_body body{text, {"signal"}};
+        const std::string name = body.text("signal", presence::required);
+        const auto number = signal_number(name);
+        if (!number) body.refuse("signal", "must be the name of a signal, for example SIGINT.");
+        if (!body.ok()) {
+          refuse(request, body.error());
+          return;
+        }
+        parts_.terminals.signal(request->thread(), id, *number, no_content(request));
+      });
+  });
 }
 
 void service_api::read_terminal(const call& at) const {
   const auto after = output_known(at);
   if (!after) return;
-  // All that is held: the scrollback's limit is the answer's.
-  parts_.terminals.read(at.request->thread(), at.arguments[0], *after,
-    std::numeric_limits<std::size_t>::max(),
-    [request = at.request, id = at.arguments[0]](std::optional<terminal::output_slice> output) {
-      if (!output) {
-        refuse(request, errc::terminal_not_found, "No terminal has the id " + id + ".");
-        return;
-      }
-      http::response answer = answer_of(200, "application/octet-stream", std::move(output->bytes));
-      answer.fields.emplace_back("Previewd-Sequence", std::to_string(output->sequence));
-      answer.fields.emplace_back("Previewd-Lost", std::to_string(output->lost));
-      request->respond(not_stored(std::move(answer)));
-    });
+  with_terminal(at, [this, at, after] {
+    // All that is held: the scrollback's limit is the answer's.
+    parts_.terminals.read(at.request->thread(), at.arguments[0], *after,
+      std::numeric_limits<std::size_t>::max(),
+      [request = at.request, id = at.arguments[0]](std::optional<terminal::output_slice> output) {
+        if (!output) {
+          refuse(request, errc::terminal_not_found, "No terminal has the id " + id + ".");
+          return;
+        }
+        http::response answer =
+          answer_of(200, "application/octet-stream", std::move(output->bytes));
+        answer.fields.emplace_back("Previewd-Sequence", std::to_string(output->sequence));
+        answer.fields.emplace_back("Previewd-Lost", std::to_string(output->lost));
+        request->respond(not_stored(std::move(answer)));
+      });
+  });
 }
 
 /// Becomes a WebSocket to the terminal; whether there is one is said before.
@@ -409,9 +564,12 @@ void service_api::attach_terminal(const call& at) const {
   if (!after) return;
   ask<terminal_info>(
     parts_.system, at.request->thread(), parts_.registry,
-    [this, request = at.request, after](const caf::expected<terminal_info>& terminal) {
+    [this, request = at.request, after, id = at.arguments[0]](
+      const caf::expected<terminal_info>& terminal) {
       if (!terminal) {
         refuse(request, terminal.error());
+      } else if (!may_see(request, terminal->key)) {
+        refuse(request, no_terminal(id));
       } else if (!request->head().websocket_upgrade) {
         http::response answer = http::problem(
           426, "upgrade_required", "A terminal is attached by WebSocket: send an upgrade request.");
@@ -425,7 +583,7 @@ void service_api::attach_terminal(const call& at) const {
 }
 
 void service_api::list_servers(const call& at) const {
-  auto filter = filter_of(at.query());
+  auto filter = filter_of(at.request);
   if (!filter) {
     refuse(at.request, filter.error());
     return;
@@ -445,11 +603,13 @@ void service_api::list_servers(const call& at) const {
 void service_api::show_server(const call& at) const {
   const auto generation = generation_of(at);
   if (!generation) return;
-  ask<server_info>(
-    parts_.system, at.request->thread(), parts_.registry,
-    [this, at, generation](
-      const caf::expected<server_info>& server) { answer_server(at, *generation, server); },
-    lookup_atom_v, server_atom_v, *generation);
+  with_server(at, *generation, [this, at, generation] {
+    ask<server_info>(
+      parts_.system, at.request->thread(), parts_.registry,
+      [this, at, generation](
+        const caf::expected<server_info>& server) { answer_server(at, *generation, server); },
+      lookup_atom_v, server_atom_v, *generation);
+  });
 }
 
 caf::expected<service_api::server_request>
@@ -495,6 +655,7 @@ void service_api::register_server(const call& at) const {
       }
       const endpoint target = wanted->what.upstream;
       const workspace_key key = wanted->what.key;
+      if (!may_reach(request, key)) return;
       // Called twice when the server takes its time: the first word decides.
       const auto first = std::make_shared<bool>(true);
       parts_.look(request->thread(), target, key,
@@ -553,25 +714,27 @@ void service_api::add_server(
 void service_api::change_server(const call& at) const {
   const auto generation = generation_of(at);
   if (!generation) return;
-  at.request->read_body(settings_.json_bytes, [this, at, generation](const std::string& text) {
-    json_body body{text, {"primary"}};
-    const auto primary = body.flag("primary", presence::required);
-    if (primary && !*primary)
-      body.refuse("primary", "must be true; make another server the primary instead.");
-    if (!body.ok()) {
-      refuse(at.request, body.error());
-      return;
-    }
-    ask<server_info>(
-      parts_.system, at.request->thread(), parts_.registry,
-      [this, at, generation](
-        const caf::expected<server_info>& server) { answer_server(at, *generation, server); },
-      primary_atom_v, *generation);
+  with_server(at, *generation, [this, at, generation] {
+    at.request->read_body(settings_.json_bytes, [this, at, generation](const std::string& text) {
+      json_body body{text, {"primary"}};
+      const auto primary = body.flag("primary", presence::required);
+      if (primary && !*primary)
+        body.refuse("primary", "must be true; make another server the primary instead.");
+      if (!body.ok()) {
+        refuse(at.request, body.error());
+        return;
+      }
+      ask<server_info>(
+        parts_.system, at.request->thread(), parts_.registry,
+        [this, at, generation](
+          const caf::expected<server_info>& server) { answer_server(at, *generation, server); },
+        primary_atom_v, *generation);
+    });
   });
 }
 
 void service_api::follow_events(const call& at) const {
-  auto filter = filter_of(at.query());
+  auto filter = filter_of(at.request);
   if (!filter) {
     refuse(at.request, filter.error());
     return;
@@ -601,12 +764,14 @@ void service_api::stream_events(const call& at, workspace_filter filter) const {
 void service_api::remove_server(const call& at) const {
   const auto generation = generation_of(at);
   if (!generation) return;
-  ask<stop_record>(
-    parts_.system, at.request->thread(), parts_.registry,
-    [this, at, generation](const caf::expected<stop_record>& record) {
-      record ? answer_nothing(at.request) : gone_or(at, *generation, record.error());
-    },
-    remove_atom_v, *generation);
+  with_server(at, *generation, [this, at, generation] {
+    ask<stop_record>(
+      parts_.system, at.request->thread(), parts_.registry,
+      [this, at, generation](const caf::expected<stop_record>& record) {
+        record ? answer_nothing(at.request) : gone_or(at, *generation, record.error());
+      },
+      remove_atom_v, *generation);
+  });
 }
 
 void service_api::answer_server(
@@ -638,7 +803,8 @@ void service_api::gone_or(const call& at, uint64_t generation, caf::error why) c
 }
 
 void service_api::preview_status(const call& at) const {
-  status_of(at, {at.arguments[0], at.arguments[1]});
+  if (may_reach(at.request, {at.arguments[0], at.arguments[1]}))
+    status_of(at, {at.arguments[0], at.arguments[1]});
 }
 
 void service_api::status_of(const call& at, const workspace_key& key) const {
@@ -670,7 +836,12 @@ void service_api::status_of(const call& at, const workspace_key& key) const {
 
 void service_api::list_connections(const call& at) const {
   parts_.connections(
-    at.request->thread(), [request = at.request](const std::vector<connection_info>& connections) {
+    at.request->thread(), [request = at.request](std::vector<connection_info> connections) {
+      const auto foreign = [&](const connection_info& each) {
+        return !may_see(request, each.server.key);
+      };
+      connections.erase(
+        std::remove_if(connections.begin(), connections.end(), foreign), connections.end());
       answer_json(request, 200, connections_json(connections));
     });
 }
@@ -721,7 +892,7 @@ void service_api::terminal_page(const call& at) const {
     refuse(at.request, wrong);
     return;
   }
-  show_page(at, "terminal.html");
+  if (may_reach(at.request, {at.arguments[0], at.arguments[1]})) show_page(at, "terminal.html");
 }
 
 void service_api::iframe_page(const call& at) const {
@@ -729,11 +900,119 @@ void service_api::iframe_page(const call& at) const {
     refuse(at.request, wrong);
     return;
   }
-  show_page(at, "iframe.html");
+  if (may_reach(at.request, {at.arguments[0], at.arguments[1]})) show_page(at, "iframe.html");
 }
 
 void service_api::asset(const call& at) const {
   show_page(at, "assets/" + at.arguments[0]);
+}
+
+/// Lets a browser in: whoever has a token asks for a link, and the browser that follows it gets a
+/// session for one workspace.
+void service_api::hand_over(const call& at) const {
+  at.request->read_body(settings_.json_bytes, [this, request = at.request](
+                                                const std::string& text) {
+    json_body body{text, {"project", "user", "page", "port", "role"}};
+    workspace_key key{
+      body.text("project", presence::required), body.text("user", presence::required)};
+    const std::string page = body.text("page", presence::optional);
+    const auto port = body.number("port", 1, 65535, presence::optional);
+    const std::string role = body.text("role", presence::optional);
+    if (!page.empty() && page != "preview" && page != "terminal")
+      body.refuse("page", "must be preview or terminal.");
+    if (page == "terminal" && port) body.refuse("port", "is for previews alone.");
+    if (!role.empty() && role != "view" && role != "edit")
+      body.refuse("role", "must be view or edit.");
+    if (!body.ok()) return refuse(request, body.error());
+    if (auto wrong = check_key(key)) return refuse(request, wrong);
+    if (!may_reach(request, key)) return;
+    // There is one wherever there is something to hand over.
+    const auth::grant owner = request->grant() != nullptr ? *request->grant() : auth::grant{};
+    if (role == "edit" && !owner.may_edit())
+      return refuse(request, errc::not_allowed, "This takes a token with the role edit.");
+
+    auth::hand_over what;
+    what.workspace = key;
+    what.session.who = owner;
+    what.session.who.project = key.project;
+    what.session.who.user = key.user;
+    if (role == "view") what.session.who.may = auth::role::view;
+    if (page == "terminal") {
+      what.session.at = auth::place::service;
+      what.path = "/terminal/" + key.project + "/" + key.user;
+      answer_hand_over(request, std::move(what),
+        std::string{request->scheme()} + "://" + std::string{request->head().host} +
+          std::string{http::service_entrance});
+      return;
+    }
+    what.session.at = auth::place::preview;
+    what.path = "/";
+    ask<workspace_status>(
+      parts_.system, request->thread(), parts_.registry,
+      [this, request, port, what = std::move(what)](const caf::expected<workspace_status>& status) {
+        if (!status) return refuse(request, status.error());
+        const auto found = std::find_if(
+          status->servers.begin(), status->servers.end(), [&](const server_info& each) {
+            return port ? each.upstream.port == *port : each.primary;
+          });
+        if (found == status->servers.end())
+          return refuse(request, errc::preview_unavailable,
+            "The workspace has no such server now; ask again when it has.");
+        auth::hand_over with_path = what;
+        // It knows itself by its path there too.
+        if (found->prefix == prefix_mode::kept) with_path.path = path_of(*found) + "/";
+        answer_hand_over(request, std::move(with_path),
+          server_origin(*found, parts_.addresses) + std::string{http::preview_entrance});
+      },
+      status_atom_v, key, caf::timespan{0});
+  });
+}
+
+void service_api::answer_hand_over(
+  const exchange_ptr& request, auth::hand_over what, const std::string& entrance) const {
+  parts_.hand_overs->issue(request->thread(), std::move(what),
+    [request, entrance](const std::optional<std::string>& code) {
+      if (!code)
+        return refuse(request, errc::limit_reached,
+          "auth.hand_overs links of the last minute are enough; try again in a minute.");
+      http::response answer = answer_of(201, "application/json",
+        "{\"url\":" + quoted(entrance + "?code=" + *code) +
+          ",\"expiresIn\":" + std::to_string(auth::hand_over_desk::lifetime.count()) + "}");
+      request->respond(not_stored(std::move(answer)));
+    });
+}
+
+void service_api::enter(const call& at) const {
+  redeem(at, auth::place::service, nullptr);
+}
+
+/// Exchanges the code of a link for a session in a cookie, and sends the browser on.
+void service_api::redeem(const call& at, auth::place at_place, const workspace_key* key) const {
+  const auto code = query_value(at.query(), "code");
+  if (!code || at.request->head().method != "GET") return refuse_entrance(at.request);
+  parts_.hand_overs->redeem(at.request, *code,
+    [this, request = at.request, at_place,
+      key = key != nullptr ? std::optional{*key} : std::nullopt](
+      const std::optional<auth::hand_over>& found) {
+      if (!found || found->session.at != at_place || found->session.who.is_over() ||
+          (key && !(*key == found->workspace)))
+        return refuse_entrance(request);
+      const auto now = std::chrono::system_clock::now();
+      auth::session session = found->session;
+      session.who.expires = std::min(session.who.expires, now + parts_.hand_overs->session);
+      const auto left = std::chrono::duration_cast<std::chrono::seconds>(session.who.expires - now);
+      http::response answer = answer_of(303, {}, {});
+      answer.fields.emplace_back("Location", found->path);
+      answer.fields.emplace_back("Referrer-Policy", "no-referrer");
+      answer.fields.emplace_back(
+        "Set-Cookie", http::session_cookie_field(request->head(), request->scheme() == "https",
+                        parts_.hand_overs->seal->close(session), left));
+      // Tells the service's pages that a preview in a frame needs a link of its own.
+      if (at_place == auth::place::service)
+        answer.fields.emplace_back("Set-Cookie",
+          "previewd_handed=1; Path=/; SameSite=Lax; Max-Age=" + std::to_string(left.count()));
+      request->respond(not_stored(std::move(answer)));
+    });
 }
 
 void service_api::show_page(const call& at, const std::string& name) const {

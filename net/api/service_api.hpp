@@ -1,6 +1,7 @@
 #pragma once
 
 #include <caf/fwd.hpp>
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "previewd/messages/registry.hpp"
 #include "previewd/net/api/json.hpp"
 #include "previewd/net/api/report.hpp"
+#include "previewd/net/auth/hand_over.hpp"
 #include "previewd/net/http/exchange.hpp"
 
 namespace previewd::net::terminal {
@@ -38,6 +40,22 @@ struct service_api_settings {
   std::size_t json_bytes = 64 * 1024;
   /// Most bytes of one input; more is answered 413.
   std::size_t input_bytes = 1024 * 1024;
+};
+
+/// How browsers are handed over (`auth.mode = token`). The desk is one for all threads, and answers
+/// on the request's own.
+struct hand_over_calls {
+  /// A code for it; nothing: too many wait to be redeemed.
+  std::function<void(
+    io_thread& here, auth::hand_over, std::function<void(std::optional<std::string> code)>)>
+    issue;
+  /// What a code is good for, once.
+  std::function<void(const http::exchange_ptr& request, std::string code,
+    std::function<void(std::optional<auth::hand_over>)>)>
+    redeem;
+  std::shared_ptr<const auth::session_seal> seal;
+  /// The longest life of a session; it ends with its token all the same.
+  std::chrono::seconds session{12 * 60 * 60};
 };
 
 /// What the API speaks with. All of it outlives the API.
@@ -70,6 +88,8 @@ struct service_api_parts {
   /// thread.
   std::function<void(io_thread& here, std::function<void(caf::expected<service_report>)>)> report{};
   std::function<void(io_thread& here, std::function<void(readiness)>)> readiness_check{};
+  /// Nothing: nobody has to show who he is, and there is nothing to hand over.
+  std::optional<hand_over_calls> hand_overs{};
 };
 
 /// Answers the requests that are not for a preview: the REST API, pages, and what it hands on to
@@ -84,6 +104,7 @@ public:
   void handle(const http::exchange_ptr& request) const;
 
 private:
+  using exchange_ptr = http::exchange_ptr;
   struct call;
   struct route_entry;
   struct server_request;
@@ -122,7 +143,14 @@ private:
   void dashboard_page(const call& at) const;
   void iframe_page(const call& at) const;
   void asset(const call& at) const;
+  void hand_over(const call& at) const;
+  void answer_hand_over(
+    const exchange_ptr& request, auth::hand_over what, const std::string& entrance) const;
+  void enter(const call& at) const;
+  void redeem(const call& at, auth::place at_place, const workspace_key* key) const;
 
+  void with_terminal(const call& at, std::function<void()> then) const;
+  void with_server(const call& at, uint64_t generation, std::function<void()> then) const;
   void handle_preview(const http::exchange_ptr& request, const http::preview_target& preview) const;
   void status_of(const call& at, const workspace_key& key) const;
   void show_page(const call& at, const std::string& name) const;

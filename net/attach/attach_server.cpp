@@ -9,6 +9,7 @@
 
 #include "previewd/messages/error.hpp"
 #include "previewd/net/attach/control.hpp"
+#include "previewd/net/auth/grant.hpp"
 #include "previewd/net/terminal/terminal_hub.hpp"
 
 namespace previewd::net::attach {
@@ -39,6 +40,16 @@ bool offers(const http::request_head& head, std::string_view wanted) {
 
 enum class dialect : uint8_t { raw, v1 };
 
+/// Who only looks gets all output, and what he sends is dropped: a terminal in a browser answers
+/// some of what it is shown by itself, so that to close the connection would be wrong.
+enum class hands : uint8_t { on, off };
+
+/// A client's right, as far as it lasts.
+struct right_to_attach {
+  hands may = hands::on;
+  std::chrono::system_clock::time_point ends = std::chrono::system_clock::time_point::max();
+};
+
 ws::websocket_limits limits_of(const attach_settings& settings) {
   ws::websocket_limits limits;
   limits.message_bytes = settings.message_bytes;
@@ -52,11 +63,12 @@ ws::websocket_limits limits_of(const attach_settings& settings) {
 /// as it never does, by what its connection takes.
 struct attach_server::client final : terminal::output_sink {
   client(attach_server& s, uint64_t number, http::released_connection connection,
-    const terminal_info& of, uint64_t known, dialect how)
+    const terminal_info& of, uint64_t known, dialect how, right_to_attach with)
       : server{s},
         terminal_id{of.id},
         after{known},
         speaks{how},
+        right{with},
         socket{number, std::move(connection), limits_of(s.settings_), s,
           std::string{how == dialect::v1 ? subprotocol : std::string_view{}}},
         stall_timer{s.thread_.context()} {
@@ -79,7 +91,15 @@ struct attach_server::client final : terminal::output_sink {
     pull();
   }
 
+  /// A right that has ended lets nothing more pass, and ends the connection.
+  bool is_over() {
+    if (std::chrono::system_clock::now() < right.ends) return false;
+    end(close_unauthorized);
+    return true;
+  }
+
   void on_output(const terminal::output_chunk& chunk) override {
+    if (is_over()) return;
     if (chunk.lost > 0) {
       // What it missed cannot be made good on this connection; on the next one it asks for it.
       end(close_too_slow);
@@ -183,7 +203,7 @@ struct attach_server::client final : terminal::output_sink {
   }
 
   void received(ws::message_kind kind, std::string_view bytes) {
-    if (over || place == nullptr) return;
+    if (over || place == nullptr || is_over() || right.may == hands::off) return;
     if (speaks == dialect::raw || kind == ws::message_kind::binary) {
       input(bytes);
       return;
@@ -231,6 +251,7 @@ struct attach_server::client final : terminal::output_sink {
   const std::string terminal_id;
   const uint64_t after;
   const dialect speaks;
+  const right_to_attach right;
   ws::websocket socket;
   asio::steady_timer stall_timer;
   std::unique_ptr<terminal::attachment> place;
@@ -262,10 +283,15 @@ void attach_server::open(
     return;
   }
   const dialect how = offers(request->head(), subprotocol) ? dialect::v1 : dialect::raw;
+  const auth::grant* grant = request->grant();
+  right_to_attach right;
+  if (grant != nullptr)
+    right = {.may = grant->may_edit() ? hands::on : hands::off, .ends = grant->expires};
   auto connection = request->release();
   if (!connection) return;
   const uint64_t number = next_number_++;
-  auto made = std::make_unique<client>(*this, number, std::move(*connection), terminal, after, how);
+  auto made =
+    std::make_unique<client>(*this, number, std::move(*connection), terminal, after, how, right);
   client& added = *clients_.emplace(number, std::move(made)).first->second;
   caf::anon_send(parts_.events, client_atom_v, connection_id{thread_.index(), number});
   added.socket.start();

@@ -48,6 +48,7 @@ constexpr uint64_t first_attach_number = uint64_t{1} << 63;
 /// Close codes of ours (RFC 6455, section 7.4.2).
 constexpr uint16_t close_exited = 4000;
 constexpr uint16_t close_closed = 4001;
+constexpr uint16_t close_unauthorized = 4003;  // the token by which it was opened has ended
 constexpr uint16_t close_too_slow = 4008;
 
 /// The attached clients of one I/O thread, every call on that thread. Each speaks either what

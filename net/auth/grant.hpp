@@ -22,6 +22,7 @@ struct grant {
   std::string project;  // or `any_name`
   std::string user;     // or `any_name`
   role may = role::view;
+  /// When it ends by the clock of this machine, whatever clocks may be apart included.
   std::chrono::system_clock::time_point expires;
   /// The key that vouches for it (`key_set::vouches`).
   uint64_t key = 0;
@@ -30,6 +31,8 @@ struct grant {
   /// Whether it is for all workspaces, and so for what belongs to none of them.
   bool covers_everything() const noexcept { return project == any_name && user == any_name; }
   bool may_edit() const noexcept { return may == role::edit; }
+  /// Whether it has ended.
+  bool is_over() const noexcept { return std::chrono::system_clock::now() >= expires; }
 };
 
 }  // namespace previewd::net::auth

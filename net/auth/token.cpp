@@ -73,7 +73,7 @@ read_claims(const json& claims, const token_rules& rules, clock::time_point now)
 
   const auto expires = claims.contains("exp") ? time_of(claims["exp"]) : std::nullopt;
   if (!expires) return token_fault::claims;
-  result.expires = *expires;
+  result.expires = *expires + rules.leeway;
   const auto not_before = claims.find("nbf");
   std::optional<clock::time_point> begins;
   if (not_before != claims.end()) {
@@ -84,7 +84,7 @@ read_claims(const json& claims, const token_rules& rules, clock::time_point now)
       audience != claims.end() && !is_meant(*audience, rules.audience))
     return token_fault::audience;
   if (begins && now + rules.leeway < *begins) return token_fault::too_early;
-  if (now - rules.leeway >= result.expires) return token_fault::expired;
+  if (now >= result.expires) return token_fault::expired;
   return result;
 }
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "previewd/net/http/access.hpp"
 #include "previewd/net/http/proxy.hpp"
 #include "previewd/net/http/router.hpp"
 
@@ -47,9 +48,9 @@ connection::~connection() {
   if (exchange_ != nullptr) exchange_->connection_ = nullptr;
 }
 
-std::string_view connection::scheme() const noexcept {
+std::string_view connection::scheme_of(const request_head& head) const noexcept {
   const std::string_view told =
-    trust_ == peer_trust::forwarding ? forwarded_scheme(head_) : std::string_view{};
+    trust_ == peer_trust::forwarding ? forwarded_scheme(head) : std::string_view{};
   return told.empty() ? std::string_view{"http"} : told;
 }
 
@@ -230,6 +231,15 @@ void connection::serve() {
     body_.begin(body_reader::framing::length, head_.content_length.value_or(0));
   }
   routing where = route_request(head_, core_.settings, core_.routes);
+  std::shared_ptr<const auth::grant> grant;
+  if (core_.rules != nullptr) {
+    admission admitted = core_.rules->admit(head_, where, client_address_, core_.settings);
+    if (admitted.refusal) {
+      answer(std::move(*admitted.refusal));
+      return;
+    }
+    grant = std::move(admitted.grant);
+  }
   switch (where.what) {
     case routing::kind::answer:
       answer(std::move(where.answer));
@@ -246,7 +256,7 @@ void connection::serve() {
   }
   phase_ = phase::service;
   auto exchange = std::make_shared<service_exchange>(
-    *this, std::move(head_text_), std::move(head_), std::move(where.target));
+    *this, std::move(head_text_), std::move(head_), std::move(where.target), std::move(grant));
   exchange_ = exchange.get();
   // The head is the exchange's now; what is needed of it to write the answer stays here.
   head_ = request_head{};
@@ -599,15 +609,16 @@ void connection::exchange_dropped(bool answered) {
 
 // --- The exchange ---
 
-service_exchange::service_exchange(
-  connection& from, std::string head_text, request_head head, std::optional<preview_target> target)
+service_exchange::service_exchange(connection& from, std::string head_text, request_head head,
+  std::optional<preview_target> target, std::shared_ptr<const auth::grant> grant)
     : connection_{&from},
       thread_{from.core().thread},
       client_address_{from.client_address()},
-      scheme_{from.scheme()},
+      scheme_{from.scheme_of(head)},
       head_text_{std::move(head_text)},
       head_{std::move(head)},
-      target_{std::move(target)} {}
+      target_{std::move(target)},
+      grant_{std::move(grant)} {}
 
 service_exchange::~service_exchange() {
   if (connection_ != nullptr)

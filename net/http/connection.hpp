@@ -34,7 +34,9 @@ public:
   const request_head& head() const noexcept { return head_; }
   const std::string& client_address() const noexcept { return client_address_; }
   /// `http` or `https`: by what the client reached us, or the front proxy that we believe.
-  std::string_view scheme() const noexcept;
+  std::string_view scheme() const noexcept { return scheme_of(head_); }
+  /// The same for a head that is not the connection's any more.
+  std::string_view scheme_of(const request_head& head) const noexcept;
   peer_trust trust() const noexcept { return trust_; }
   server_core& core() noexcept { return core_; }
 
@@ -167,7 +169,7 @@ class service_exchange final : public exchange,
                                public std::enable_shared_from_this<service_exchange> {
 public:
   service_exchange(connection& from, std::string head_text, request_head head,
-    std::optional<preview_target> target);
+    std::optional<preview_target> target, std::shared_ptr<const auth::grant> grant);
   ~service_exchange() override;
 
   const request_head& head() const override { return head_; }
@@ -175,6 +177,7 @@ public:
   const preview_target* preview() const override { return target_ ? &*target_ : nullptr; }
   const std::string& client_address() const override { return client_address_; }
   std::string_view scheme() const override { return scheme_; }
+  const auth::grant* grant() const override { return grant_.get(); }
   void read_body(std::size_t limit, std::function<void(std::string body)> done) override;
   void respond(response answer) override;
   void start_stream(response head) override;
@@ -196,6 +199,7 @@ private:
   std::string head_text_;
   request_head head_;
   std::optional<preview_target> target_;
+  std::shared_ptr<const auth::grant> grant_;
   std::function<void()> gone_;
   progress progress_ = progress::open;
 };

@@ -23,6 +23,7 @@
 namespace previewd::net::http {
 
 class acceptor;
+class access;
 class tunnel;
 
 /// A connection on its way from one thread to another: its socket, and what has been read from it.
@@ -39,11 +40,13 @@ void hand_to(io_thread& thread, server& target, connection_move what);
 /// What the connections of one I/O thread share. Inside net/http only.
 struct server_core {
   server_core(io_thread& on, http_settings with, service_handler answers, preview_pages shows);
+  ~server_core();
 
   io_thread& thread;
   const http_settings settings;
   const service_handler service;
   const preview_pages pages;
+  std::unique_ptr<access> rules;      // null: nobody is asked who he is
   const std::string frame_ancestors;  // for the proxy, as a CSP source list; empty: none
   std::vector<server*> peers;
   // All threads' together, once they know each other.

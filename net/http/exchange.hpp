@@ -15,6 +15,10 @@
 #include "previewd/net/http/open_counts.hpp"
 #include "previewd/net/io_thread.hpp"
 
+namespace previewd::net::auth {
+struct grant;
+}
+
 namespace previewd::net::http {
 
 struct preview_target;
@@ -89,6 +93,10 @@ public:
   /// its `/.previewd/`, which the service answers; null for all else. Lives as long as the
   /// exchange.
   virtual const preview_target* preview() const { return nullptr; }
+
+  /// What the client has shown to be its right; nothing at all (`covers` no workspace) where it
+  /// need not show any. Null: nobody has to (`auth.mode = none`). Lives as long as the exchange.
+  virtual const auth::grant* grant() const { return nullptr; }
 
   /// The client's address for logs and limits, without its port: "127.0.0.1", "::1", "unix".
   virtual const std::string& client_address() const = 0;

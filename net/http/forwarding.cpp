@@ -132,7 +132,11 @@ void add_target(std::string& out, const forwarding& how) {
 }
 
 bool is_own_cookie(std::string_view pair) noexcept {
-  return trimmed(pair).substr(0, own_cookie_prefix.size()) == own_cookie_prefix;
+  std::string_view name = trimmed(pair);
+  // Browsers take a cookie of this name from https alone (RFC 6265bis, section 4.1.3.2).
+  constexpr std::string_view host_only = "__Host-";
+  if (name.substr(0, host_only.size()) == host_only) name.remove_prefix(host_only.size());
+  return name.substr(0, own_cookie_prefix.size()) == own_cookie_prefix;
 }
 
 void add_cookies(std::string& out, std::string_view name, std::string_view value) {

@@ -18,6 +18,7 @@
 #include <ctime>
 #include <utility>
 
+#include "previewd/net/http/access.hpp"
 #include "previewd/net/http/connection.hpp"
 #include "previewd/net/http/core.hpp"
 #include "previewd/net/http/look.hpp"
@@ -320,6 +321,8 @@ server_core::server_core(
   keep_descriptor();
 }
 
+server_core::~server_core() = default;
+
 void server_core::keep_descriptor() {
   reserve.reset(::eventfd(0, EFD_CLOEXEC));
 }
@@ -415,6 +418,14 @@ void server::set_peers(std::vector<server*> peers) {
   if (core_->peers.empty() || core_->peers.front() == this) return;
   core_->addresses = core_->peers.front()->core_->addresses;
   core_->workspaces = core_->peers.front()->core_->workspaces;
+}
+
+void server::demand(access_parts rules) {
+  core_->rules = std::make_unique<access>(std::move(rules), core_->settings.trusted);
+}
+
+access* server::rules() noexcept {
+  return core_->rules.get();
 }
 
 void server::listen(listening_socket socket) {

@@ -20,6 +20,9 @@
 
 namespace previewd::net::http {
 
+class access;
+struct access_parts;
+
 /// One proxied WebSocket, for `/debug/connections`.
 struct tunnel_info {
   connection_id id;
@@ -61,6 +64,12 @@ public:
   /// All threads' servers by the index of their thread, so that connections can move. Before the
   /// first request.
   void set_peers(std::vector<server*> peers);
+
+  /// From now on clients have to show who they are. Before the first request.
+  void demand(access_parts rules);
+
+  /// What clients are judged by; null: they are not. Lives as long as the server.
+  access* rules() noexcept;
 
   /// Accepts on this thread's share of a listener. May be called before the thread runs.
   void listen(listening_socket socket);

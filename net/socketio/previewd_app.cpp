@@ -23,8 +23,15 @@ using nlohmann::json;
 
 constexpr uint64_t largest_number = UINT64_MAX;
 
-std::string room_of(const std::string& project) {
-  return "project-" + project;
+/// The room of a whole project, or of one user's part of it: no name has a slash.
+std::string room_of(const std::string& project, const std::string& user = {}) {
+  return "project-" + project + (user.empty() ? "" : "/" + user);
+}
+
+/// What a client sent along as its token; empty: nothing.
+std::string token_in(const json& auth) {
+  const auto found = auth.find("token");
+  return found != auth.end() && found->is_string() ? found->get<std::string>() : std::string{};
 }
 
 void accept(const reply& answer) {
@@ -196,6 +203,23 @@ struct previewd_app::client {
   explicit client(socket& s) : peer{s} {}
 
   socket& peer;
+  /// The room from which it hears of a project.
+  std::string room(const std::string& project) const {
+    return !grant || grant->user == auth::any_name ? room_of(project)
+                                                   : room_of(project, grant->user);
+  }
+  bool may_see(const workspace_key& key) const { return !grant || grant->covers(key); }
+  /// Why it may not do something in a workspace; none: it may.
+  caf::error objection(auth::role takes, const workspace_key* key = nullptr) const {
+    if (!grant) return {};
+    if (takes == auth::role::edit && !grant->may_edit())
+      return make_error(errc::not_allowed, "This takes a token with the role edit.");
+    if (key != nullptr && !grant->covers(*key))
+      return make_error(errc::not_allowed, "Your token is not for this workspace.");
+    return {};
+  }
+
+  std::shared_ptr<const auth::grant> grant;  // null: nobody has to show who he is
   std::map<std::string, membership> projects;
   std::map<std::string, std::unique_ptr<attached>> terminals;  // by their ids
 };
@@ -297,15 +321,31 @@ void previewd_app::set_up() {
     if (found->second) caf::anon_send(found->second, closed_atom_v);
     connections_.erase(found);
   });
+  if (parts_.identify) {
+    main_.use([this](const connect_request& request, auto answer) {
+      const auto who = parts_.identify(request.request, token_in(request.auth));
+      if (who) return answer(std::nullopt);
+      answer(
+        connect_refusal{std::string{to_code(code_of(who.error()))}, api::error_json(who.error())});
+    });
+  }
   main_.on_connect([this](socket& joined) {
-    clients_.emplace(joined.number(), std::make_unique<client>(joined));
+    auto made = std::make_unique<client>(joined);
+    if (parts_.identify) {
+      auto who = parts_.identify(joined.session().request(), token_in(joined.auth()));
+      // It was good a moment ago.
+      if (!who) return joined.disconnect();
+      made->grant = std::move(*who);
+    }
+    clients_.emplace(joined.number(), std::move(made));
   });
   // Never from within a handler of the client or of its terminals: they only close the session,
   // which is carried out later.
   main_.on_disconnect([this](socket& gone) { clients_.erase(gone.number()); });
   main_.on_sent([this](socket& sender) {
     client* who = find(sender.number());
-    if (!who || sender.queued_bytes() >= settings_.pull_below) return;
+    // Pings are sent too: this comes round.
+    if (!who || ends(*who) || sender.queued_bytes() >= settings_.pull_below) return;
     for (auto& [id, place] : who->terminals) {
       if (place->full && !place->ended) place->pull_if_room();
     }
@@ -314,6 +354,9 @@ void previewd_app::set_up() {
     main_.on(event, [this, what](socket& from, const json& arguments, const reply& answer) {
       client* who = find(from.number());
       if (!who) return;
+      if (ends(*who))
+        return refuse(answer, make_error(errc::not_authenticated,
+                                "The token has expired; connect again with a new one."));
       static const json nothing;
       (this->*what)(*who, arguments.empty() ? nothing : arguments[0], answer);
     });
@@ -338,6 +381,13 @@ void previewd_app::handle(http::exchange_ptr exchange) {
 
 void previewd_app::stop(std::function<void()> done) {
   server_.stop(std::move(done));
+}
+
+/// Lets a client go whose right has ended.
+bool previewd_app::ends(client& who) {
+  if (!who.grant || !who.grant->is_over()) return false;
+  who.peer.close();
+  return true;
 }
 
 previewd_app::client* previewd_app::find(uint64_t socket) noexcept {
@@ -371,8 +421,9 @@ client_counts previewd_app::clients() {
 
 void previewd_app::deliver(const std::shared_ptr<const api::encoded_event>& what) {
   const shared_packet packet = main_.encode(what->name, what->json);
-  main_.for_each_in(room_of(what->project), [&](socket& member) {
+  const auto tell = [&](socket& member) {
     client* who = find(member.number());
+    if (who && ends(*who)) return;
     const auto joined = who ? who->projects.find(what->project) : decltype(who->projects.end()){};
     if (!who || joined == who->projects.end()) return;
     // Who is attached gets the exit from its terminal, behind the last output.
@@ -384,7 +435,10 @@ void previewd_app::deliver(const std::shared_ptr<const api::encoded_event>& what
     } else if (what->sequence > in.seen) {
       member.send(packet);
     }
-  });
+  };
+  main_.for_each_in(room_of(what->project), tell);
+  if (parts_.identify && !what->user.empty())
+    main_.for_each_in(room_of(what->project, what->user), tell);
   if (!what->terminal_id.empty()) terminal_exited(*what, packet);
 }
 
@@ -410,13 +464,15 @@ void previewd_app::join_project(client& from, const json& argument, const reply&
   read.text("userId");
   const std::optional<uint64_t> after = read.number("after", 0, largest_number);
   if (!read.ok()) return refuse(answer, read.error());
+  if (from.grant && from.grant->project != auth::any_name && from.grant->project != project)
+    return refuse(answer, make_error(errc::not_allowed, "Your token is not for this project."));
   if (from.projects.count(project) == 0 && from.projects.size() >= settings_.projects) {
     return refuse(answer,
       make_error(errc::limit_reached,
         "A client may join " + std::to_string(settings_.projects) + " projects; leave one first."));
   }
   // In the room from now on: what happens while the snapshot is made is kept, and sent behind it.
-  from.peer.join(room_of(project));
+  from.peer.join(from.room(project));
   membership& in = from.projects[project];
   in.answers.push_back(answer);
   if (in.waiting) {
@@ -428,7 +484,7 @@ void previewd_app::join_project(client& from, const json& argument, const reply&
     parts_.system, thread_, parts_.registry,
     [this, number = from.peer.number(), project, after](caf::expected<project_snapshot> snapshot) {
       if (snapshot) {
-        joined(number, project, after, *snapshot);
+        joined(number, project, after, std::move(*snapshot));
       } else {
         refuse_joining(number, project, snapshot.error());
       }
@@ -437,9 +493,15 @@ void previewd_app::join_project(client& from, const json& argument, const reply&
 }
 
 void previewd_app::joined(uint64_t socket, const std::string& project,
-  std::optional<uint64_t> after, const project_snapshot& snapshot) {
+  std::optional<uint64_t> after, project_snapshot snapshot) {
   client* who = find(socket);
   if (!who) return;
+  if (who->grant) {
+    std::erase_if(
+      snapshot.servers, [who](const server_info& each) { return !who->may_see(each.ref.key); });
+    std::erase_if(
+      snapshot.terminals, [who](const terminal_info& each) { return !who->may_see(each.key); });
+  }
   // A sequence from the future is another instance's: what it counted says nothing here.
   if (after && *after <= snapshot.sequence) return replay(socket, project, *after, snapshot);
   const auto facts = [this](const std::string& id) { return parts_.terminals.facts(thread_, id); };
@@ -461,7 +523,7 @@ void previewd_app::replay(
       std::deque<membership::waiting_event> events;
       for (const event& each : *missed) {
         last = std::max(last, each.sequence);
-        if (each.key.project != project) continue;
+        if (each.key.project != project || !who->may_see(each.key)) continue;
         const std::shared_ptr<const api::encoded_event> encoded =
           api::encode(each, settings_.addresses);
         events.push_back({encoded->sequence, main_.encode(encoded->name, encoded->json)});
@@ -507,7 +569,7 @@ void previewd_app::refuse_joining(
   if (!who || found == who->projects.end() || !found->second.waiting) return;
   const std::vector<reply> answers = std::move(found->second.answers);
   who->projects.erase(found);
-  who->peer.leave(room_of(project));
+  who->peer.leave(who->room(project));
   for (const reply& each : answers) refuse(each, why);
 }
 
@@ -520,7 +582,7 @@ void previewd_app::leave_project(client& from, const json& argument, const reply
   if (found != from.projects.end()) {
     const std::vector<reply> waiting = std::move(found->second.answers);
     from.projects.erase(found);
-    from.peer.leave(room_of(project));
+    from.peer.leave(from.room(project));
     for (const reply& each : waiting)
       refuse(each, make_error(errc::not_found, "The project was left before it was joined."));
   }
@@ -540,6 +602,8 @@ void previewd_app::create_terminal(client& from, const json& argument, const rep
   request.command = read.texts("command");
   request.env = read.text_map("env");
   if (!read.ok()) return refuse(answer, read.error());
+  if (const caf::error why = from.objection(auth::role::edit, &request.key))
+    return refuse(answer, why);
   if (from.terminals.size() >= settings_.terminals) {
     return refuse(answer, make_error(errc::limit_reached, "A client may be attached to " +
                                                             std::to_string(settings_.terminals) +
@@ -553,7 +617,7 @@ void previewd_app::create_terminal(client& from, const json& argument, const rep
       if (!opened) return refuse(answer, opened.error());
       const std::string& project = opened->key.project;
       if (who->projects.count(project) == 0 && who->projects.size() < settings_.projects) {
-        who->peer.join(room_of(project));
+        who->peer.join(who->room(project));
         who->projects[project];
       }
       const auto facts = [this](
@@ -589,14 +653,35 @@ void previewd_app::attach_terminal(client& from, const json& argument, const rep
   const std::string id = read.required_text("terminalId");
   const uint64_t after = read.number("after", 0, largest_number).value_or(0);
   if (!read.ok()) return refuse(answer, read.error());
-  if (from.terminals.count(id) == 0 && from.terminals.size() >= settings_.terminals) {
-    return refuse(answer, make_error(errc::limit_reached, "A client may be attached to " +
-                                                            std::to_string(settings_.terminals) +
-                                                            " terminals; detach from one first."));
-  }
-  if (!attach(from, id, after, answer)) {
-    refuse(answer, make_error(errc::terminal_not_found, "No terminal has the id " + id + "."));
-  }
+  with_terminal(from, id, answer, [this, id, after, answer](client& who) {
+    if (who.terminals.count(id) == 0 && who.terminals.size() >= settings_.terminals)
+      return refuse(answer, make_error(errc::limit_reached,
+                              "A client may be attached to " + std::to_string(settings_.terminals) +
+                                " terminals; detach from one first."));
+    if (!attach(who, id, after, answer))
+      refuse(answer, make_error(errc::terminal_not_found, "No terminal has the id " + id + "."));
+  });
+}
+
+/// Goes on if the terminal is one that the client may see; the terminals themselves do not know
+/// whose they are. It does so at once for those that the client is attached to.
+void previewd_app::with_terminal(
+  client& from, const std::string& id, const reply& answer, std::function<void(client&)> then) {
+  if (!from.grant || from.grant->covers_everything() || from.terminals.count(id) != 0)
+    return then(from);
+  ask<terminal_info>(
+    parts_.system, thread_, parts_.registry,
+    [this, number = from.peer.number(), id, answer, then = std::move(then)](
+      const caf::expected<terminal_info>& found) {
+      client* who = find(number);
+      if (!who) return;
+      if (!found) return refuse(answer, found.error());
+      if (!who->may_see(found->key))
+        return refuse(
+          answer, make_error(errc::terminal_not_found, "No terminal has the id " + id + "."));
+      then(*who);
+    },
+    lookup_atom_v, terminal_atom_v, id);
 }
 
 void previewd_app::detach_terminal(client& from, const json& argument, const reply& answer) {
@@ -608,7 +693,7 @@ void previewd_app::detach_terminal(client& from, const json& argument, const rep
   accept(answer);
 }
 
-void previewd_app::terminal_input(client&, const json& argument, const reply& answer) {
+void previewd_app::terminal_input(client& from, const json& argument, const reply& answer) {
   fields read{argument};
   const std::string id = read.required_text("terminalId");
   std::string bytes;
@@ -620,8 +705,11 @@ void previewd_app::terminal_input(client&, const json& argument, const reply& an
     read.refuse("data", data ? "must be a string or binary" : "is missing");
   }
   if (!read.ok()) return refuse(answer, read.error());
-  parts_.terminals.input(
-    thread_, id, std::move(bytes), [answer](const caf::error& why) { settle(answer, why); });
+  if (const caf::error why = from.objection(auth::role::edit)) return refuse(answer, why);
+  with_terminal(from, id, answer, [this, id, answer, bytes = std::move(bytes)](client&) mutable {
+    parts_.terminals.input(
+      thread_, id, std::move(bytes), [answer](const caf::error& why) { settle(answer, why); });
+  });
 }
 
 void previewd_app::resize_terminal(client& from, const json& argument, const reply& answer) {
@@ -631,14 +719,17 @@ void previewd_app::resize_terminal(client& from, const json& argument, const rep
   size.columns = read.cells("cols", std::nullopt);
   size.rows = read.cells("rows", std::nullopt);
   if (!read.ok()) return refuse(answer, read.error());
-  const auto found = from.terminals.find(id);
-  if (found != from.terminals.end()) {
-    found->second->place->resize(size);
-    accept(answer);
-    return;
-  }
-  parts_.terminals.resize(
-    thread_, id, size, [answer](const caf::error& why) { settle(answer, why); });
+  if (const caf::error why = from.objection(auth::role::edit)) return refuse(answer, why);
+  with_terminal(from, id, answer, [this, id, size, answer](client& who) {
+    const auto found = who.terminals.find(id);
+    if (found != who.terminals.end()) {
+      found->second->place->resize(size);
+      accept(answer);
+      return;
+    }
+    parts_.terminals.resize(
+      thread_, id, size, [answer](const caf::error& why) { settle(answer, why); });
+  });
 }
 
 void previewd_app::terminal_ack(client& from, const json& argument, const reply& answer) {
@@ -652,21 +743,25 @@ void previewd_app::terminal_ack(client& from, const json& argument, const reply&
     return refuse(answer, make_error(errc::terminal_not_found,
                             "This client is not attached to the terminal " + id + "."));
   }
-  found->second->place->acknowledge(*sequence);
+  // Who only looks does not hold up those who work.
+  if (!from.objection(auth::role::edit)) found->second->place->acknowledge(*sequence);
   accept(answer);
 }
 
-void previewd_app::close_terminal(client&, const json& argument, const reply& answer) {
+void previewd_app::close_terminal(client& from, const json& argument, const reply& answer) {
   const json wrapped = argument.is_string() ? json{{"terminalId", argument}} : argument;
   fields read{wrapped};
   const std::string id = read.required_text("terminalId");
   if (!read.ok()) return refuse(answer, read.error());
-  ask<terminal_info>(
-    parts_.system, thread_, parts_.registry,
-    [answer](caf::expected<terminal_info> closed) {
-      settle(answer, closed ? caf::error{} : closed.error());
-    },
-    close_atom_v, id);
+  if (const caf::error why = from.objection(auth::role::edit)) return refuse(answer, why);
+  with_terminal(from, id, answer, [this, id, answer](client&) {
+    ask<terminal_info>(
+      parts_.system, thread_, parts_.registry,
+      [answer](caf::expected<terminal_info> closed) {
+        settle(answer, closed ? caf::error{} : closed.error());
+      },
+      close_atom_v, id);
+  });
 }
 
 }  // namespace previewd::net::socketio

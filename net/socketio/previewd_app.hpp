@@ -1,5 +1,6 @@
 #pragma once
 
+#include <caf/expected.hpp>
 #include <caf/fwd.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include "previewd/messages/events.hpp"
 #include "previewd/messages/registry.hpp"
 #include "previewd/net/api/json.hpp"
+#include "previewd/net/auth/grant.hpp"
 #include "previewd/net/socketio/server.hpp"
 
 namespace previewd::net::terminal {
@@ -49,6 +51,11 @@ struct previewd_app_parts {
   registry_actor registry;
   event_source_actor events;
   terminal::terminal_hub& terminals;
+  /// Who a client is, by its handshake and the `token` that it sent along (empty: none). An error
+  /// is its `connect_error`. Null: nobody has to show who he is.
+  std::function<caf::expected<std::shared_ptr<const auth::grant>>(
+    const handshake& request, const std::string& token)>
+    identify{};
 };
 
 /// Sessions that are open, by what carries them.
@@ -113,7 +120,7 @@ private:
   void close_terminal(client& from, const nlohmann::json& argument, const reply& answer);
 
   void joined(uint64_t socket, const std::string& project, std::optional<uint64_t> after,
-    const project_snapshot& snapshot);
+    project_snapshot snapshot);
   void replay(
     uint64_t socket, const std::string& project, uint64_t after, const project_snapshot& snapshot);
   void finish_joining(
@@ -123,6 +130,9 @@ private:
   void terminal_exited(const api::encoded_event& what, const shared_packet& packet);
   shared_packet exit_of(const std::string& id) const;
   client* find(uint64_t socket) noexcept;
+  static bool ends(client& who);
+  void with_terminal(
+    client& from, const std::string& id, const reply& answer, std::function<void(client&)> then);
 
   io_thread& thread_;
   previewd_app_parts parts_;

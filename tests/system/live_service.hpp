@@ -71,7 +71,9 @@ private:
 /// the test did has left nothing behind in it: clients of the test have to be gone by then.
 class live_service {
 public:
-  explicit live_service(settings wanted = {}) {
+  /// `fields`: lines of the tests' own requests, where they have to show who they are.
+  explicit live_service(settings wanted = {}, std::string fields = {})
+      : fields_{std::move(fields)} {
     config_.add_message_types<caf::id_block::previewd>();
     config_.set("scheduler.policy", caf::atom("sharing"));
     config_.set("scheduler.max-threads", std::size_t{2});
@@ -91,13 +93,13 @@ public:
         return {[this](event_atom, const event& what) { events.add(what); }};
       });
     caf::anon_send(service_->events(), subscribe_atom_v, recorder_);
-    start_ = settled_state(port_);
+    start_ = settled_state(port_, fields_);
   }
 
   ~live_service() {
     // A test that has failed already may have left anything, and one that stopped it nothing.
     if (std::uncaught_exceptions() == 0 && connection{port_}.connected())
-      CHECK(left_in_service(port_, start_) == "");
+      CHECK(left_in_service(port_, start_, fields_) == "");
     service_->stop();
     service_.reset();
     caf::anon_send_exit(recorder_, caf::exit_reason::user_shutdown);
@@ -149,6 +151,7 @@ private:
   std::unique_ptr<previewd::service> service_;
   event_subscriber_actor recorder_;
   uint16_t port_ = 0;
+  std::string fields_;
   nlohmann::json start_;  // what the service holds when nothing happens
 };
 

@@ -1,0 +1,659 @@
+// Who may (auth.mode = token): nothing is reached without the right to it, and every right ends
+// where it says.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <fstream>
+#include <mutex>
+#include <thread>
+
+#include "previewd/tests/support/raw_peer.hpp"
+#include "previewd/tests/support/resource_check.hpp"
+#include "previewd/tests/support/tokens.hpp"
+#include "previewd/tests/support/websocket_client.hpp"
+#include "previewd/tests/system/live_service.hpp"
+
+using namespace std::chrono_literals;
+using namespace previewd;
+using namespace previewd::test;
+using nlohmann::json;
+
+namespace {
+
+const std::string secret = "the secret of the tests, which has enough bytes";
+
+std::string bearer(const std::string& token) {
+  return "Authorization: Bearer " + token + "\r\n";
+}
+
+std::string as(const std::string& project, const std::string& user, const std::string& role) {
+  return bearer(hs256_token(secret, claims_of(project, user, role)));
+}
+
+const std::string operators = as("*", "*", "edit");
+const std::string ann = as("shop", "ann", "edit");
+const std::string viewer = as("shop", "ann", "view");
+const std::string bob = as("shop", "bob", "edit");
+
+/// A file with a key, that goes with this.
+class key_file {
+public:
+  explicit key_file(const std::string& content) {
+    REQUIRE(::mkdtemp(folder_.data()) != nullptr);
+    write(content);
+  }
+  ~key_file() {
+    ::unlink(path().c_str());
+    ::rmdir(folder_.c_str());
+  }
+  key_file(const key_file&) = delete;
+  key_file& operator=(const key_file&) = delete;
+
+  void write(const std::string& content) {
+    std::ofstream{path()} << content;
+    ::chmod(path().c_str(), 0600);
+  }
+  std::string path() const { return folder_ + "/main.key"; }
+
+private:
+  std::string folder_ = "/tmp/previewd-access-XXXXXX";
+};
+
+settings with_tokens(const key_file& keys) {
+  settings wanted;
+  wanted.auth.mode = auth_mode::token;
+  wanted.auth.secret_files = {keys.path()};
+  wanted.auth.attempts = 0;
+  return wanted;
+}
+
+/// A service that wants tokens.
+struct guarded_service {
+  explicit guarded_service(void (*change)(settings&) = [](settings&) {})
+      : wanted{with_tokens(keys)} {
+    change(wanted);
+    live = std::make_unique<live_service>(wanted, operators);
+  }
+
+  http_answer ask(const std::string& who, const std::string& target, const json& body = {}) const {
+    return fetch(live->port(), target, who, body.is_null() ? std::string{} : body.dump());
+  }
+  json list(const std::string& who, const std::string& target) const {
+    return json::parse(ask(who, target).body, nullptr, false);
+  }
+  std::string open_terminal(const std::string& who, const std::string& user) const {
+    const http_answer answer =
+      ask(who, "POST /api/terminals", {{"project", "shop"}, {"user", user}});
+    REQUIRE(answer.status == 201);
+    return json::parse(answer.body).at("id");
+  }
+
+  key_file keys{secret + "\n"};
+  settings wanted;
+  std::unique_ptr<live_service> live;
+};
+
+/// A dev server that notes what it is asked.
+class noting_server {
+public:
+  noting_server()
+      : thread_{[this] {
+          while (!over_) {
+            raw_peer peer = listener_.accept();
+            std::string head = peer.read_head();
+            if (head.empty()) continue;
+            {
+              const std::lock_guard lock{mutex_};
+              last_ = std::move(head);
+            }
+            peer.send(
+              "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n"
+              "Connection: close\r\n\r\nhello");
+          }
+        }} {}
+  ~noting_server() {
+    over_ = true;
+    raw_peer::connect(listener_.port()).close();  // ends the wait
+    thread_.join();
+  }
+  noting_server(const noting_server&) = delete;
+  noting_server& operator=(const noting_server&) = delete;
+
+  uint16_t port() const { return listener_.port(); }
+  std::string last() {
+    const std::lock_guard lock{mutex_};
+    return last_;
+  }
+
+private:
+  raw_server listener_;
+  std::atomic<bool> over_{false};
+  std::mutex mutex_;
+  std::string last_;
+  std::thread thread_;
+};
+
+std::string field_of(const http_answer& answer, const std::string& name) {
+  const auto at = answer.head.find("\r\n" + name + ": ");
+  if (at == std::string::npos) return {};
+  const auto begin = at + name.size() + 4;
+  return answer.head.substr(begin, answer.head.find("\r\n", begin) - begin);
+}
+
+/// The lines of a browser that asks for a page of a preview.
+std::string browser_at(const std::string& host, const std::string& lines = {}) {
+  return "Host: " + host + "\r\nSec-Fetch-Mode: navigate\r\n" + lines;
+}
+
+/// Registers a server for ann and says under which host name its origin is.
+std::string register_for_ann(const guarded_service& service, const noting_server& dev) {
+  const http_answer added = service.ask(
+    ann, "POST /api/servers", {{"project", "shop"}, {"user", "ann"}, {"port", dev.port()}});
+  REQUIRE(added.status == 201);
+  const std::string url = json::parse(added.body).at("originUrl");
+  REQUIRE(url.substr(0, 7) == "http://");
+  return url.substr(7, url.size() - 8);
+}
+
+/// Follows a link as a browser does: the answer, which has the cookie.
+http_answer
+follow(const guarded_service& service, const std::string& url, const std::string& lines = {}) {
+  const auto slash = url.find('/', 7);
+  return fetch(
+    service.live->port(), "GET " + url.substr(slash), browser_at(url.substr(7, slash - 7), lines));
+}
+
+std::string hand_over(const guarded_service& service, const std::string& who, json wanted) {
+  wanted["project"] = "shop";
+  wanted["user"] = "ann";
+  const http_answer answer = service.ask(who, "POST /api/hand-overs", wanted);
+  INFO(answer.head << answer.body);
+  REQUIRE(answer.status == 201);
+  return json::parse(answer.body).at("url");
+}
+
+/// The line that a browser sends for a `Set-Cookie` field.
+std::string cookie_line(const http_answer& answer) {
+  const std::string value = field_of(answer, "Set-Cookie");
+  return "Cookie: theme=dark; " + value.substr(0, value.find(';')) + "\r\n";
+}
+
+/// A Socket.IO client by WebSocket.
+class event_client {
+public:
+  event_client(uint16_t port, const json& auth, const std::string& fields = {})
+      : socket_{port, "/socket.io/?EIO=4&transport=websocket", fields} {
+    if (!socket_.is_open()) return;
+    socket_.next();  // the session's open packet
+    socket_.text("40" + (auth.is_null() ? std::string{} : auth.dump()));
+    connected = next();
+  }
+
+  /// The next packet of the namespace; pings are answered.
+  std::string next() {
+    for (auto frame = socket_.next(); frame; frame = socket_.next()) {
+      if (frame->payload != "2") return frame->payload;
+      socket_.text("3");
+    }
+    return {};
+  }
+  /// An event's acknowledgement; events that come before it are kept.
+  json ask(const std::string& event, const json& argument) {
+    const std::string id = std::to_string(next_id_++);
+    socket_.text("42" + id + json::array({event, argument}).dump());
+    for (std::string packet = next(); !packet.empty(); packet = next()) {
+      if (packet.rfind("43" + id + "[", 0) == 0)
+        return json::parse(packet.substr(2 + id.size()))[0];
+      events.push_back(packet);
+    }
+    return {};
+  }
+
+  std::string connected;
+  std::vector<std::string> events;
+  websocket_client& socket() { return socket_; }
+
+private:
+  websocket_client socket_;
+  int next_id_ = 0;
+};
+
+json token_of(const std::string& line) {
+  const std::string value = line.substr(line.find("Bearer ") + 7);
+  return {{"token", value.substr(0, value.size() - 2)}};
+}
+
+}  // namespace
+
+TEST_CASE("nothing answers to somebody who shows no right", "[system][auth][I6]") {
+  const guarded_service service;
+  const noting_server dev;
+  const std::string host = register_for_ann(service, dev);
+
+  for (const char* target :
+    {"GET /", "GET /dashboard", "GET /terminal/shop/ann", "GET /assets/x.js", "GET /api/terminals",
+      "POST /api/terminals", "GET /api/servers", "GET /api/servers/1", "GET /api/events",
+      "GET /api/preview-status/shop/ann", "GET /api/terminals/x/attach", "DELETE /api/terminals/x",
+      "GET /debug/connections", "GET /debug/state", "GET /metrics", "POST /api/hand-overs",
+      "GET /preview/shop/ann/iframe", "GET /preview/shop/ann/.previewd/status", "GET /nosuch"}) {
+    INFO(target);
+    const http_answer answer = service.ask({}, target);
+    CHECK(answer.status == 401);
+    CHECK(field_of(answer, "WWW-Authenticate") == "Bearer realm=\"previewd\"");
+    CHECK(answer.body.find("not_authenticated") != std::string::npos);
+  }
+  for (const char* path : {"/", "/src/main.ts", "/.previewd/status", "/.previewd/events"}) {
+    INFO(path);
+    CHECK(service.ask("Host: " + host + "\r\n", std::string{"GET "} + path).status == 401);
+  }
+  // Whether a preview exists is not everybody's to know.
+  CHECK(service.ask("Host: nosuch." + host + "\r\n", "GET /").status == 401);
+  CHECK(dev.port() != 0);
+  websocket_client upgrade{service.live->port(), "/api/terminals/x/attach"};
+  CHECK(upgrade.head.find(" 401 ") != std::string::npos);
+  CHECK(service.ask({}, "GET /healthz").status == 200);
+  CHECK(service.ask({}, "GET /readyz").status == 200);
+}
+
+TEST_CASE("a token that is no good is refused, and says why", "[system][auth][I6]") {
+  const guarded_service service;
+  const auto answer_to = [&](const std::string& token) {
+    return service.ask(bearer(token), "GET /api/terminals");
+  };
+
+  const http_answer expired = answer_to(hs256_token(secret, claims_of("*", "*", "edit", -1h)));
+  const http_answer forged = answer_to(hs256_token(secret + "!", claims_of("*", "*", "edit")));
+  const http_answer none = answer_to(to_sign({{"alg", "none"}}, claims_of("*", "*", "edit")) + ".");
+
+  for (const http_answer* each : {&expired, &forged, &none}) {
+    CHECK(each->status == 401);
+    CHECK(field_of(*each, "WWW-Authenticate").find("invalid_token") != std::string::npos);
+  }
+  CHECK(expired.body.find("expired") != std::string::npos);
+  CHECK(forged.body.find("signature") != std::string::npos);
+  CHECK(service.ask("Authorization: Basic YTpi\r\n", "GET /api/terminals").status == 401);
+  // In an address it would end up in logs and histories.
+  const std::string token = hs256_token(secret, claims_of("*", "*", "edit"));
+  CHECK(service.ask({}, "GET /api/terminals?access_token=" + token).status == 401);
+}
+
+TEST_CASE("a token opens its own workspace and no other", "[system][auth][I6]") {
+  const guarded_service service;
+  const noting_server dev;
+  const std::string host = register_for_ann(service, dev);
+  const std::string anns = service.open_terminal(ann, "ann");
+  const json server = service.list(ann, "GET /api/servers")["servers"][0];
+  const std::string generation = std::to_string(server["generation"].get<uint64_t>());
+
+  SECTION("of terminals") {
+    CHECK(service.ask(bob, "POST /api/terminals", {{"project", "shop"}, {"user", "ann"}}).status ==
+          403);
+    for (const std::string& target :
+      {"GET /api/terminals/" + anns, "GET /api/terminals/" + anns + "/output?after=0",
+        "GET /api/terminals/" + anns + "/attach", "DELETE /api/terminals/" + anns,
+        "POST /api/terminals/" + anns + "/input", "POST /api/terminals/" + anns + "/resize",
+        "POST /api/terminals/" + anns + "/signal"}) {
+      INFO(target);
+      const http_answer answer = service.ask(bob, target, {{"cols", 80}, {"rows", 24}});
+      CHECK(answer.status == 404);
+      // As if there were none.
+      CHECK(json::parse(answer.body)["detail"] == "No terminal has the id " + anns + ".");
+    }
+    CHECK(service.list(bob, "GET /api/terminals")["terminals"].empty());
+    CHECK(service.ask(bob, "GET /api/terminals?user=ann").status == 403);
+    CHECK(service.ask(bob, "GET /api/terminals?project=other").status == 403);
+    CHECK(service.list(ann, "GET /api/terminals")["terminals"].size() == 1);
+    CHECK(service.ask(ann, "GET /api/terminals/" + anns).status == 200);
+    websocket_client bobs{service.live->port(), "/api/terminals/" + anns + "/attach", bob};
+    CHECK(bobs.head.find(" 404 ") != std::string::npos);
+  }
+  SECTION("of servers") {
+    for (const char* method : {"GET", "PATCH", "DELETE"}) {
+      INFO(method);
+      const http_answer answer =
+        service.ask(bob, std::string{method} + " /api/servers/" + generation, {{"primary", true}});
+      CHECK(answer.status == 404);
+      CHECK(json::parse(answer.body)["code"] == "server_not_found");
+    }
+    CHECK(
+      service
+        .ask(bob, "POST /api/servers", {{"project", "shop"}, {"user", "ann"}, {"port", dev.port()}})
+        .status == 403);
+    CHECK(service.list(bob, "GET /api/servers")["servers"].empty());
+    CHECK(service.ask(bob, "GET /api/preview-status/shop/ann").status == 403);
+    CHECK(service.ask(bob, "GET /terminal/shop/ann").status == 403);
+    CHECK(service.ask(bob, "GET /api/events?project=shop&user=ann").status == 403);
+    CHECK(service.ask(ann, "GET /api/servers/" + generation).status == 200);
+    // One that has ended is its owner's business still.
+    CHECK(service.ask(ann, "DELETE /api/servers/" + generation).status == 204);
+    CHECK(service.ask(ann, "GET /api/servers/" + generation).status == 410);
+    CHECK(service.ask(bob, "GET /api/servers/" + generation).status == 404);
+  }
+  SECTION("of previews") {
+    CHECK(service.ask(bob + "Host: " + host + "\r\n", "GET /").status == 403);
+    CHECK(service.ask(bob + "Host: " + host + "\r\n", "GET /.previewd/status").status == 403);
+    CHECK(service.ask(ann + "Host: " + host + "\r\n", "GET /").status == 200);
+    CHECK(service.ask(viewer + "Host: " + host + "\r\n", "GET /").status == 200);
+    CHECK(service.ask(as("shop", "*", "view") + "Host: " + host + "\r\n", "GET /").status == 200);
+  }
+  SECTION("and what is of all of them takes a token for all") {
+    for (const char* target : {"GET /metrics", "GET /debug/state"}) {
+      INFO(target);
+      CHECK(service.ask(ann, target).status == 403);
+      CHECK(service.ask(as("shop", "*", "edit"), target).status == 403);
+      CHECK(service.ask(operators, target).status == 200);
+    }
+  }
+}
+
+TEST_CASE("who may view looks on and changes nothing", "[system][auth][I6]") {
+  const guarded_service service;
+  const noting_server dev;
+  register_for_ann(service, dev);
+  const std::string id = service.open_terminal(ann, "ann");
+  const std::string generation = std::to_string(
+    service.list(viewer, "GET /api/servers")["servers"][0]["generation"].get<uint64_t>());
+
+  for (const std::string& target :
+    {std::string{"POST /api/terminals"}, "POST /api/terminals/" + id + "/input",
+      "POST /api/terminals/" + id + "/resize", "POST /api/terminals/" + id + "/signal",
+      "DELETE /api/terminals/" + id, std::string{"POST /api/servers"},
+      "PATCH /api/servers/" + generation, "DELETE /api/servers/" + generation}) {
+    INFO(target);
+    const http_answer answer = service.ask(viewer, target, {{"project", "shop"}, {"user", "ann"}});
+    CHECK(answer.status == 403);
+    CHECK(json::parse(answer.body)["code"] == "not_allowed");
+  }
+  CHECK(service.ask(viewer, "GET /api/terminals/" + id + "/output?after=0").status == 200);
+  CHECK(service.ask(viewer, "GET /api/preview-status/shop/ann").status == 200);
+
+  // What he types into a terminal that he is attached to goes nowhere; what others do he sees.
+  websocket_client attached{service.live->port(), "/api/terminals/" + id + "/attach", viewer};
+  REQUIRE(attached.is_open());
+  attached.binary("echo from-$((40+1))\r");
+  websocket_client editor{service.live->port(), "/api/terminals/" + id + "/attach", ann};
+  REQUIRE(editor.is_open());
+  editor.binary("echo from-$((40+2))\r");
+  const auto seen = attached.read_until("from-42");
+  REQUIRE(seen);
+  CHECK(seen->find("from-41") == std::string::npos);
+  CHECK(seen->find("40+1") == std::string::npos);
+}
+
+TEST_CASE("Socket.IO clients show who they are when they connect", "[system][auth][I6]") {
+  const guarded_service service;
+  const uint16_t port = service.live->port();
+
+  event_client nobody{port, nullptr};
+  event_client liar{port, {{"token", "x.y.z"}}};
+  event_client by_payload{port, token_of(ann)};
+  event_client by_field{port, nullptr, ann};
+  event_client wrong_field{port, nullptr, bearer("x.y.z")};
+
+  CHECK(nobody.connected.rfind("44", 0) == 0);
+  CHECK(nobody.connected.find("not_authenticated") != std::string::npos);
+  CHECK(liar.connected.rfind("44", 0) == 0);
+  CHECK(by_payload.connected.rfind("40{", 0) == 0);
+  CHECK(by_field.connected.rfind("40{", 0) == 0);
+  CHECK_FALSE(wrong_field.socket().is_open());
+}
+
+TEST_CASE("a Socket.IO client gets its own workspace and no other", "[system][auth][I6]") {
+  const guarded_service service;
+  const uint16_t port = service.live->port();
+  const std::string anns = service.open_terminal(ann, "ann");
+  event_client client{port, token_of(bob)};
+
+  const json joined = client.ask("joinProject", {{"projectId", "shop"}});
+  CHECK(joined["ok"] == true);
+  CHECK(joined["terminals"].empty());
+  CHECK(client.ask("joinProject", {{"projectId", "other"}})["error"]["code"] == "not_allowed");
+  for (const char* event : {"attachTerminal", "closeTerminal"}) {
+    INFO(event);
+    CHECK(client.ask(event, {{"terminalId", anns}})["error"]["code"] == "terminal_not_found");
+  }
+  CHECK(client.ask("terminalInput", {{"terminalId", anns}, {"data", "x"}})["error"]["code"] ==
+        "terminal_not_found");
+  CHECK(client.ask("createTerminal", {{"projectId", "shop"}, {"userId", "ann"}})["error"]["code"] ==
+        "not_allowed");
+
+  // Of events it hears its own. The other's comes first: what is heard shows what was not.
+  const noting_server of_ann;
+  const noting_server of_bob;
+  const auto add = [&](const std::string& who, const char* user, uint16_t at) {
+    return service
+      .ask(who, "POST /api/servers", {{"project", "shop"}, {"user", user}, {"port", at}})
+      .status;
+  };
+  CHECK(add(ann, "ann", of_ann.port()) == 201);
+  CHECK(add(bob, "bob", of_bob.port()) == 201);
+  const std::string event = client.next();
+  CHECK(event.find("previewServerStarted") != std::string::npos);
+  CHECK(event.find("\"user\":\"bob\"") != std::string::npos);
+  CHECK(client.events.empty());
+}
+
+TEST_CASE("a Socket.IO client who may view changes nothing", "[system][auth][I6]") {
+  const guarded_service service;
+  const std::string id = service.open_terminal(ann, "ann");
+  event_client client{service.live->port(), token_of(viewer)};
+
+  CHECK(client.ask("attachTerminal", {{"terminalId", id}})["ok"] == true);
+  const json argument{{"terminalId", id}, {"data", "x"}, {"cols", 90}, {"rows", 30},
+    {"projectId", "shop"}, {"userId", "ann"}};
+  for (const char* event : {"terminalInput", "resizeTerminal", "closeTerminal", "createTerminal"}) {
+    INFO(event);
+    CHECK(client.ask(event, argument)["error"]["code"] == "not_allowed");
+  }
+  CHECK(client.ask("terminalAck", {{"terminalId", id}, {"sequence", 0}})["ok"] == true);
+}
+
+TEST_CASE("no token and no session of ours reaches a dev server", "[system][auth][I6]") {
+  const guarded_service service;
+  noting_server dev;
+  const std::string host = register_for_ann(service, dev);
+  const std::string cookie = cookie_line(follow(service, hand_over(service, ann, {})));
+
+  CHECK(service.ask(ann + "Host: " + host + "\r\n", "GET /a").status == 200);
+  CHECK(dev.last().find("Authorization") == std::string::npos);
+  CHECK(service.ask(browser_at(host, cookie), "GET /b").status == 200);
+  CHECK(dev.last().find("previewd_session") == std::string::npos);
+  CHECK(dev.last().find("theme=dark") != std::string::npos);
+  // Neither does a token that comes beside a session.
+  CHECK(service.ask(browser_at(host, cookie + viewer), "GET /c").status == 200);
+  CHECK(dev.last().find("Bearer") == std::string::npos);
+  // The app's own way to say who somebody is goes on to it.
+  CHECK(service.ask(browser_at(host, cookie + "Authorization: Bearer of-the-app\r\n"), "GET /d")
+          .status == 200);
+  CHECK(dev.last().find("Authorization: Bearer of-the-app") != std::string::npos);
+}
+
+TEST_CASE("a browser is handed over to a preview, once", "[system][auth][I6]") {
+  const guarded_service service;
+  noting_server dev;
+  const std::string host = register_for_ann(service, dev);
+  const std::string url = hand_over(service, ann, {});
+  REQUIRE(url.rfind("http://" + host + "/.previewd/enter?code=", 0) == 0);
+
+  const http_answer first = follow(service, url);
+  const http_answer again = follow(service, url);
+
+  CHECK(first.status == 303);
+  CHECK(field_of(first, "Location") == "/");
+  CHECK(field_of(first, "Cache-Control") == "no-store");
+  CHECK(field_of(first, "Referrer-Policy") == "no-referrer");
+  const std::string set = field_of(first, "Set-Cookie");
+  CHECK(set.rfind("previewd_session=", 0) == 0);
+  CHECK(set.find("; Path=/; HttpOnly; Max-Age=") != std::string::npos);
+  CHECK(set.find("; SameSite=Lax") != std::string::npos);
+  CHECK(set.find("Domain") == std::string::npos);
+  CHECK(again.status == 401);
+  CHECK(field_of(again, "Set-Cookie").empty());
+  const std::string cookie = cookie_line(first);
+  CHECK(service.ask(browser_at(host, cookie), "GET /").status == 200);
+  CHECK(service.ask("Host: " + host + "\r\n" + cookie, "GET /.previewd/status").status == 200);
+}
+
+TEST_CASE("a session on a preview is good there and nowhere else", "[system][auth][I6]") {
+  const guarded_service service;
+  noting_server dev;
+  noting_server other;
+  const std::string host = register_for_ann(service, dev);
+  const http_answer added = service.ask(
+    bob, "POST /api/servers", {{"project", "shop"}, {"user", "bob"}, {"port", other.port()}});
+  REQUIRE(added.status == 201);
+  const std::string bobs_url = json::parse(added.body).at("originUrl");
+  const std::string bobs_host = bobs_url.substr(7, bobs_url.size() - 8);
+  const std::string cookie = cookie_line(follow(service, hand_over(service, ann, {})));
+
+  CHECK(service.ask(browser_at(bobs_host, cookie), "GET /").status == 403);
+  CHECK(service.ask(cookie, "GET /api/terminals").status == 401);
+  CHECK(service.ask(cookie, "GET /terminal/shop/ann").status == 401);
+  event_client client{service.live->port(), nullptr, cookie};
+  CHECK(client.connected.rfind("44", 0) == 0);
+  // A link for one origin does not open another.
+  const std::string url = hand_over(service, ann, {});
+  const auto code = url.substr(url.find("/.previewd"));
+  CHECK(fetch(service.live->port(), "GET " + code, browser_at(bobs_host)).status == 401);
+  CHECK(service.ask({}, "GET /enter" + url.substr(url.find('?'))).status == 401);
+}
+
+TEST_CASE("a browser is handed over to a terminal page", "[system][auth][I6]") {
+  const guarded_service service;
+  const http_answer answer = follow(service, hand_over(service, ann, {{"page", "terminal"}}));
+  REQUIRE(answer.status == 303);
+  CHECK(field_of(answer, "Location") == "/terminal/shop/ann");
+  const std::string cookie = cookie_line(answer);
+
+  CHECK(service.ask(cookie, "GET /api/terminals").status == 200);
+  CHECK(service.ask(cookie, "GET /api/preview-status/shop/ann").status == 200);
+  CHECK(service.ask(cookie, "GET /api/preview-status/shop/bob").status == 403);
+  event_client client{service.live->port(), nullptr, cookie};
+  CHECK(client.connected.rfind("40{", 0) == 0);
+  // A page elsewhere that the browser shows gets nowhere with it.
+  CHECK(service
+          .ask(cookie + "Origin: http://evil.example\r\n", "POST /api/terminals",
+            {{"project", "shop"}, {"user", "ann"}})
+          .status == 403);
+  // Another host of the domain may have set a second one: which is which is not to be known.
+  const std::string second =
+    cookie_line(follow(service, hand_over(service, viewer, {{"page", "terminal"}})));
+  const std::string both = cookie.substr(0, cookie.size() - 2) + ";" + second.substr(7);
+  CHECK(service.ask(both, "GET /api/terminals").status == 401);
+}
+
+TEST_CASE("what is handed over is no more than what one has", "[system][auth][I6]") {
+  const guarded_service service;
+  const auto wanted = [&](const std::string& who, json body) {
+    body["page"] = "terminal";
+    return service.ask(who, "POST /api/hand-overs", body).status;
+  };
+
+  CHECK(wanted(bob, {{"project", "shop"}, {"user", "ann"}}) == 403);
+  CHECK(wanted(viewer, {{"project", "shop"}, {"user", "ann"}, {"role", "edit"}}) == 403);
+  CHECK(wanted(ann, {{"project", "shop"}, {"user", "ann"}, {"role", "root"}}) == 400);
+  CHECK(wanted(ann, {{"project", "shop"}}) == 400);
+  const std::string narrowed =
+    cookie_line(follow(service, hand_over(service, ann, {{"page", "terminal"}, {"role", "view"}})));
+  CHECK(
+    service.ask(narrowed, "POST /api/terminals", {{"project", "shop"}, {"user", "ann"}}).status ==
+    403);
+  // The operator's session is for the workspace that was named.
+  const std::string operators_cookie =
+    cookie_line(follow(service, hand_over(service, operators, {{"page", "terminal"}})));
+  CHECK(service.ask(operators_cookie, "GET /metrics").status == 403);
+}
+
+TEST_CASE("a frame of another site gets a cookie of its own", "[system][auth]") {
+  const guarded_service service;
+  noting_server dev;
+  register_for_ann(service, dev);
+
+  const http_answer framed = follow(service, hand_over(service, ann, {}),
+    "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: iframe\r\n");
+
+  CHECK(field_of(framed, "Set-Cookie").find("; Secure; SameSite=None; Partitioned") !=
+        std::string::npos);
+}
+
+TEST_CASE("by https no other host can take a session's place", "[system][auth][I6]") {
+  const guarded_service service{[](settings& wanted) { wanted.proxy.trusted = {"127.0.0.1"}; }};
+  noting_server dev;
+  const std::string host = register_for_ann(service, dev);
+  const std::string planted = cookie_line(follow(service, hand_over(service, viewer, {})));
+
+  const http_answer secure =
+    follow(service, hand_over(service, ann, {}), "X-Forwarded-Proto: https\r\n");
+
+  const std::string set = field_of(secure, "Set-Cookie");
+  CHECK(set.rfind("__Host-previewd_session=", 0) == 0);
+  CHECK(set.find("; Path=/; HttpOnly") != std::string::npos);
+  CHECK(set.find("; Secure") != std::string::npos);
+  const std::string both =
+    planted.substr(0, planted.size() - 2) + "; " + set.substr(0, set.find(';')) + "\r\n";
+  CHECK(service.ask(browser_at(host, both), "GET /").status == 200);
+  CHECK(dev.last().find("previewd_session") == std::string::npos);
+  CHECK(dev.last().find("theme=dark") != std::string::npos);
+}
+
+TEST_CASE("keys that are read again end what others vouched for", "[system][auth][I6]") {
+  guarded_service service;
+  const std::string cookie =
+    cookie_line(follow(service, hand_over(service, ann, {{"page", "terminal"}})));
+  const std::string next = "the next secret of the tests, long enough as well";
+  const std::string anew = bearer(hs256_token(next, claims_of("*", "*", "edit")));
+  REQUIRE(service.ask(cookie, "GET /api/terminals").status == 200);
+  REQUIRE(service.ask(anew, "GET /api/terminals").status == 401);
+
+  SECTION("good ones") {
+    service.keys.write(next);
+    service.live->get().reload_keys();
+
+    CHECK(service.ask(anew, "GET /api/terminals").status == 200);
+    CHECK(service.ask(ann, "GET /api/terminals").status == 401);
+    CHECK(service.ask(cookie, "GET /api/terminals").status == 401);
+    service.keys.write(secret);
+    service.live->get().reload_keys();
+  }
+  SECTION("but not bad ones") {
+    service.keys.write("short");
+    service.live->get().reload_keys();
+
+    CHECK(service.ask(anew, "GET /api/terminals").status == 401);
+    CHECK(service.ask(ann, "GET /api/terminals").status == 200);
+    CHECK(service.ask(cookie, "GET /api/terminals").status == 200);
+  }
+}
+
+TEST_CASE("who shows wrong tokens again and again is not listened to", "[system][auth][I5]") {
+  const guarded_service service{[](settings& wanted) { wanted.auth.attempts = 3; }};
+  const std::string wrong = bearer(hs256_token(secret + "!", claims_of("*", "*", "edit")));
+
+  // A minute may begin meanwhile, with three more.
+  int refused = 0;
+  http_answer last;
+  for (int i = 0; i < 7 && last.status != 429; ++i) {
+    last = service.ask(wrong, "GET /api/terminals");
+    refused += last.status == 401 ? 1 : 0;
+  }
+
+  CHECK(refused >= 3);
+  CHECK(last.status == 429);
+  CHECK(field_of(last, "Retry-After") == "60");
+  CHECK(last.body.find("limit_reached") != std::string::npos);
+  // For the rest of the minute it would not say what it holds either.
+  service.live->get().stop();
+}
+
+TEST_CASE("without auth.mode nothing is asked and nothing is handed over", "[system][auth]") {
+  const live_service live;
+
+  CHECK(fetch(live.port(), "GET /api/terminals").status == 200);
+  CHECK(fetch(live.port(), "GET /api/terminals", bearer("x.y.z")).status == 200);
+  CHECK(fetch(live.port(), "POST /api/hand-overs", {}, "{}").status == 404);
+  CHECK(fetch(live.port(), "GET /enter?code=x").status == 404);
+  CHECK(fetch(live.port(), "GET /preview/shop/ann/.previewd/enter").status == 404);
+}
