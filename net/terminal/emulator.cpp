@@ -236,7 +236,9 @@ std::string emulator::paint() {
   if (!modes_.title().empty()) text += "\x1b]2;" + modes_.title() + "\x1b\\";
 
   const look pen = pen_of(terminal);
-  const VTermPos cursor = cursor_of(terminal);
+  VTermPos cursor = cursor_of(terminal);
+  // A repetition up to the end leaves libvterm's behind it.
+  cursor.col = std::min<int>(cursor.col, size_.columns - 1);
   std::string alternate_rows;
   std::string due;  // brings the cursor behind the last column
   // libvterm's cursor stays on the left half of a wide character that ends the line.

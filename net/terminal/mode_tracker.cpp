@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 namespace previewd::net::terminal {
@@ -72,6 +73,7 @@ void mode_tracker::feed(std::string_view bytes, std::string& screen) {
       const std::size_t begin = at;
       while (at < bytes.size() && is_plain(bytes[at])) ++at;
       screen += bytes.substr(begin, at - begin);
+      if (at > begin) after_plain_ = true;
       cut_ = at;
       if (at == bytes.size()) break;
     } else if (state_ == state::string && bytes[at] != '\x1b') {
@@ -107,6 +109,7 @@ void mode_tracker::step(unsigned char byte, std::string& screen) {
     }
     end_character(screen);  // broken; this byte stands for itself
   }
+  if (state_ == state::ground && byte != escape_byte) after_plain_ = false;
   if (byte == cancel || byte == substitute) {
     state_ = state::ground;
     return;
@@ -195,6 +198,7 @@ void mode_tracker::end_escape(unsigned char byte, std::string& screen) {
   }
   const bool plain = state_ == state::escape;
   state_ = state::ground;
+  if (!plain || byte != '[') after_plain_ = false;
   const auto pass_on = [&] { screen += '\x1b' + collected_ + static_cast<char>(byte); };
   if (!plain) {
     if (collected_ == "(") sets_[0] = static_cast<char>(byte);
@@ -244,6 +248,7 @@ void mode_tracker::end_escape(unsigned char byte, std::string& screen) {
 void mode_tracker::end_control_sequence(unsigned char final, std::string& screen) {
   std::string_view text{collected_};
   const auto end = static_cast<char>(final);
+  const bool may_repeat = std::exchange(after_plain_, false);
   const auto pass_on = [&](std::string_view leader, const std::vector<unsigned>& numbers) {
     if (numbers.size() > most_numbers) return;
     screen += "\x1b[";
@@ -278,8 +283,10 @@ void mode_tracker::end_control_sequence(unsigned char final, std::string& screen
       if (each == 4) insert_ = final == 'h';
       if (each == 4 || each == 20) pass_on("", {each});
     }
-  } else if (std::string_view{"@ABCDEFGHIJKLMPSTXZ`abdefgrsu"}.find(end) !=
-             std::string_view::npos) {
+  } else if (final == 'b') {
+    // libvterm never ends to repeat nothing.
+    if (may_repeat) pass_on("", {std::min(numbers_in(text).front(), largest_count)});
+  } else if (std::string_view{"@ABCDEFGHIJKLMPSTXZ`adefgrsu"}.find(end) != std::string_view::npos) {
     std::vector<unsigned> numbers = numbers_in(text);
     for (unsigned& each : numbers) each = std::min(each, largest_count);
     if (final == 'r') {

@@ -87,6 +87,7 @@ private:
   unsigned missing_ = 0;                // bytes of a character
   std::size_t cut_ = 0;                 // of the last feed
   std::string collected_;               // of a character, sequence or command; bounded
+  bool after_plain_ = false;            // what was read last is a character of one byte
   bool overlong_ = false;               // more than was collected
   std::array<bool, count> on_{false, true, false, true};
   bool alternate_ = false;

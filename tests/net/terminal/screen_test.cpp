@@ -71,6 +71,8 @@ TEST_CASE("a painted screen is the screen that was", "[net][terminal][screen]") 
     "7\x1b[0m\x1b[5;5Hmoved",
     "\x1b[4h\x1b[1;1Hinserting",
     "\xff\xfe broken \xc3",
+    "bars ||\x1b[5b end",
+    "to the end |\x1b[90b",
   }));
   vterm_screen wanted{small};
   wanted.feed(output);
@@ -247,6 +249,18 @@ TEST_CASE("what is endless is passed over, and text after it is shown", "[net][t
   CHECK(is.cells().find("65+") == std::string::npos);  // no A
   is.feed("\x1b[H\x1b[2Jclear");
   CHECK(is.row(0) == "clear");
+}
+
+TEST_CASE("a repetition of nothing repeats nothing", "[net][terminal][screen]") {
+  const std::string before =
+    GENERATE(values<std::string>({"", "x\x1b[m", "x\r\n", "\xe6\x97\xa5", "\x1b[2J"}));
+  vterm_screen is{small};
+  vterm_screen wanted{small};
+
+  is.feed(painted(before + "\x1b[5b"));
+
+  wanted.feed(before);
+  CHECK(is.cells() == wanted.cells());
 }
 
 TEST_CASE("a window that is too large is not painted, and painted again when it is smaller",
