@@ -399,10 +399,10 @@ bool proxied_request::relay_up() {
     up_left_ = body.counted_left();
   }
   uint64_t moved = 0;
-  const auto stopped = up_relay_.move(client_.descriptor(), link_->descriptor(), up_left_, moved);
+  const auto where = up_relay_.move(client_.descriptor(), link_->descriptor(), up_left_, moved);
   body.pass(moved);
   if (moved != 0 && stage_ == stage::waiting) await_answer();
-  switch (stopped) {
+  switch (where) {
     case relay::stop::complete:
       up_relay_.close();
       pump_up();
@@ -573,10 +573,9 @@ bool proxied_request::relay_down() {
     down_left_ = answer_body_.counted_left();
   }
   uint64_t moved = 0;
-  const auto stopped =
-    down_relay_.move(link_->descriptor(), client_.descriptor(), down_left_, moved);
+  const auto where = down_relay_.move(link_->descriptor(), client_.descriptor(), down_left_, moved);
   answer_body_.pass(moved);
-  switch (stopped) {
+  switch (where) {
     case relay::stop::complete:
       down_relay_.close();
       answer_complete();
