@@ -187,19 +187,23 @@ void emulator::deleter::operator()(VTerm* terminal) const {
   vterm_free(terminal);
 }
 
-emulator::emulator(terminal_size size)
-    : size_{at_least(size)}, terminal_{vterm_new(size_.rows, size_.columns)} {
-  vterm_set_utf8(terminal_.get(), 1);
+std::unique_ptr<VTerm, emulator::deleter> emulator::blank(terminal_size size) {
+  std::unique_ptr<VTerm, deleter> terminal{vterm_new(size.rows, size.columns)};
+  vterm_set_utf8(terminal.get(), 1);
   vterm_output_set_callback(
-    terminal_.get(), [](const char*, std::size_t, void*) {}, nullptr);  // nobody is answered
-  VTermScreen* screen = vterm_obtain_screen(terminal_.get());
+    terminal.get(), [](const char*, std::size_t, void*) {}, nullptr);  // nobody is answered
+  VTermScreen* screen = vterm_obtain_screen(terminal.get());
   vterm_screen_enable_altscreen(screen, 1);
   vterm_screen_set_damage_merge(screen, VTERM_DAMAGE_SCREEN);
   vterm_screen_reset(screen, 1);
-  write(
+  vterm_input_write(terminal.get(),
     "\x1b"
-    "7");  // what is kept before anything is
+    "7",
+    2);  // what is kept before anything is
+  return terminal;
 }
+
+emulator::emulator(terminal_size size) : size_{at_least(size)}, terminal_{blank(size_)} {}
 
 emulator::~emulator() = default;
 
@@ -224,9 +228,22 @@ void emulator::feed_whole(std::string_view bytes) {
 void emulator::resize(terminal_size size) {
   size = at_least(size);
   if (size == size_) return;
-  size_ = size;
-  vterm_set_size(terminal_.get(), size.rows, size.columns);
   modes_.resized();
+  // libvterm keeps rows that a smaller window does not have, and writes there: so it gets no other
+  // size, but another one is painted. What is above goes first.
+  const VTermPos cursor = cursor_of(terminal_.get());
+  write("\x1b[?6l\x1b[r");
+  int row = cursor.row;
+  if (const int over = cursor.row - (size.rows - 1); over > 0) {
+    write("\x1b[" + std::to_string(over) + 'S');
+    row -= over;
+  }
+  write(position(row, cursor.col));
+  const std::string shown = paint();
+  size_ = size;
+  terminal_ = blank(size_);
+  modes_ = mode_tracker{};
+  feed_whole(shown);
 }
 
 std::string emulator::paint() {

@@ -46,6 +46,7 @@ private:
     void operator()(VTerm* terminal) const;
   };
 
+  static std::unique_ptr<VTerm, deleter> blank(terminal_size size);
   void write(std::string_view bytes);
 
   terminal_size size_;
