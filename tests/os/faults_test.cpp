@@ -7,9 +7,12 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <set>
 
+#include "previewd/os/cgroup.hpp"
 #include "previewd/os/child_reaper.hpp"
 #include "previewd/os/descriptors.hpp"
 #include "previewd/os/pidfd.hpp"
@@ -219,6 +222,32 @@ verdict adopt_and_reap() {
   return test::eventually([&] { return reaper.take(started.pid()).has_value(); }) ? fine : wrong;
 }
 
+/// In plain files, which take what cgroups take: a cgroup itself may not be had on this machine.
+verdict keep_a_cgroup() {
+  char folder[] = "/tmp/previewd-cgroup-XXXXXX";
+  if (::mkdtemp(folder) == nullptr) return wrong;
+  const std::filesystem::path made = std::filesystem::path{folder} / "previewd-t";
+  std::filesystem::create_directory(made);
+  for (const char* name : {"cgroup.procs", "cgroup.kill"}) std::ofstream{made / name};
+  std::filesystem::create_directory(std::filesystem::path{folder} / "previewd-earlier");
+  verdict result = fine;
+  {
+    os::terminal_cgroups groups{folder};
+    std::vector<pid_t> pids;
+    if (const error_code failure = groups.add("t", ::getpid())) {
+      result = verdict_of(failure);
+    } else if (const error_code unread = groups.append_members("t", pids)) {
+      result = verdict_of(unread);
+    } else if (const error_code alive = groups.kill("t")) {
+      result = verdict_of(alive);
+    } else if (pids != std::vector<pid_t>{::getpid()}) {
+      result = wrong;
+    }
+  }
+  std::filesystem::remove_all(folder);
+  return result;
+}
+
 struct operation {
   const char* name;
   std::function<verdict()> run;
@@ -241,6 +270,7 @@ const std::vector<operation>& operations() {
     {"room for descriptors", [] { return verdict_of(os::check_room_for_descriptors(10)); },
       {"descriptors."}},
     {"orphans", adopt_and_reap, {"reaper."}},
+    {"the cgroup of a terminal", keep_a_cgroup, {"cgroup."}},
   };
   return all;
 }
