@@ -1,6 +1,6 @@
 import './iframe.css';
 import {LoadingScreen} from './loading_screen.ts';
-import {type ServerEvent, addressOf, workspaceOf} from './protocol.ts';
+import {type ServerEvent, addressOf, entranceOf, isHandedOver, workspaceOf} from './protocol.ts';
 import {WorkspaceWatch} from './workspace_watch.ts';
 import {type View, explanation, sentence} from './workspace_state.ts';
 
@@ -44,8 +44,13 @@ function load(view: View): void {
   });
   setTimeout(reveal, patience);
   screen.show(view);
-  frame.src = addressOf(server);
-  stage.append(frame);
+  const enter = (address: string) => {
+    if (app !== mine) return;
+    frame.src = address;
+    stage.append(frame);
+  };
+  if (isHandedOver()) void entranceOf(server).then(enter);
+  else enter(addressOf(server));
 }
 
 function unload(): void {

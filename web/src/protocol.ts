@@ -129,3 +129,17 @@ export function addressOf(server: Server, host = location.hostname): string {
   if (!server.originUrl || (host !== 'localhost' && !host.endsWith('.localhost'))) return path;
   return new URL(server.basePath === 'kept' ? path : '/', server.originUrl).href;
 }
+
+/** Whether this browser was let in by a link, so that it needs one for each preview's origin too (docs/security.md). */
+export function isHandedOver(cookies = document.cookie): boolean {
+  return cookies.split('; ').includes('previewd_handed=1');
+}
+
+/** An address that lets this browser in to a server, once; its plain address where that cannot be had. */
+export async function entranceOf(server: Server): Promise<string> {
+  const {project, user, port, primary} = server;
+  const wanted = primary ? {project, user} : {project, user, port};
+  const answer = await fetch('/api/hand-overs', {method: 'POST', body: JSON.stringify(wanted)}).catch(() => null);
+  const link = answer?.ok ? await answer.json().catch(() => null) as {url?: string} | null : null;
+  return link?.url ?? addressOf(server);
+}
