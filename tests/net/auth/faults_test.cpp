@@ -1,14 +1,10 @@
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
-#include <cstdlib>
-#include <fstream>
 #include <string>
 #include <variant>
 
 #include "previewd/net/auth/key_set.hpp"
 #include "previewd/tests/support/faults.hpp"
+#include "previewd/tests/support/key_folder.hpp"
 #include "previewd/tests/support/resource_check.hpp"
 
 using namespace previewd::net::auth;
@@ -19,11 +15,8 @@ TEST_CASE("a file of keys that cannot be read is named, and read the next time",
   "[net][auth][faults][I3]") {
   const fault failing = GENERATE(from_range(all_faults({"auth."})));
   INFO(failing.describe());
-  std::string file = "/tmp/previewd-key-XXXXXX";
-  const int descriptor = ::mkstemp(file.data());
-  REQUIRE(descriptor >= 0);
-  ::close(descriptor);
-  std::ofstream{file} << std::string(40, 's');
+  key_folder folder;
+  const std::string file = folder.add("main.key", std::string(40, 's'));
   const key_files files{.secrets = {file}, .public_keys = {}};
   const resource_snapshot before = resource_snapshot::take();
 
@@ -43,5 +36,4 @@ TEST_CASE("a file of keys that cannot be read is named, and read the next time",
   }
   CHECK(std::holds_alternative<std::shared_ptr<const key_set>>(load_keys(files)));
   CHECK(before.difference(resource_snapshot::take()) == "");
-  ::unlink(file.c_str());
 }
