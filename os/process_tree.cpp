@@ -145,6 +145,9 @@ const std::string*
 process_tree::terminal_by_leader(const process_stat& process, const snapshot& all) {
   for (auto& [id, entry] : terminals_) {
     process_id& leader = entry.leader;
+    // Session 0 is that of the kernel's threads, and of all whose session lies outside of a
+    // container.
+    if (leader.pid <= 0) continue;
     if (process.pid == leader.pid) {
       if (leader.start_time == 0) {
         const std::string* marked = terminal_by_mark(process);

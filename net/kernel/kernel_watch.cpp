@@ -1,6 +1,7 @@
 #include "previewd/net/kernel/kernel_watch.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -36,6 +37,7 @@ using boost::system::error_code;
 const os::call_site copy_events{"kernel.copy_events", {EMFILE}};
 const os::call_site watch_events{"kernel.watch_events", {ENOMEM, ENOSPC}};
 const os::call_site watch_process{"kernel.watch_process", {ENOMEM, ENOSPC}};
+const os::call_site look_at_process{"kernel.look_at_process", {ENOMEM}};
 const os::call_site kill_process{"kernel.kill", {EPERM}};
 
 /// Gives a descriptor to Asio, which tells the kernel's event queue of it (epoll_ctl(2)).
@@ -87,10 +89,7 @@ public:
       if (!failure) {
         (void)owned.release();
         failing_ = false;
-        added.descriptor->async_wait(
-          asio::posix::stream_descriptor::wait_read, [this, number](error_code aborted) {
-            if (!aborted) fire(number);
-          });
+        await(number, *added.descriptor);
         return number;
       }
       added.descriptor.reset();
@@ -135,6 +134,28 @@ private:
     std::function<void()> ended;
     std::optional<asio::posix::stream_descriptor> descriptor;
   };
+
+  void await(watch_number number, asio::posix::stream_descriptor& descriptor) {
+    descriptor.async_wait(
+      asio::posix::stream_descriptor::wait_read, [this, number](error_code aborted) {
+        if (aborted) return;
+        const auto found = entries_.find(number);
+        if (found == entries_.end()) return;
+        // Asio's epoll reactor keeps its bookkeeping of a closed descriptor for the next one, and
+        // with it a readiness that is still queued: a wait may end for what happened to another.
+        // Whether it is this process that has ended is asked of the kernel (pidfd_open(2)).
+        if (asio::posix::stream_descriptor& own = *found->second.descriptor; is_readable(own)) {
+          fire(number);
+        } else {
+          await(number, own);
+        }
+      });
+  }
+
+  static bool is_readable(asio::posix::stream_descriptor& descriptor) {
+    pollfd asked{descriptor.native_handle(), POLLIN, 0};
+    return os::system_call(look_at_process, [&] { return ::poll(&asked, 1, 0); }) == 1;
+  }
 
   void fire(watch_number number) {
     const auto found = entries_.find(number);

@@ -109,6 +109,15 @@ TEST_CASE("a later bearer of the leader's pid is a stranger", "[os][process_tree
   CHECK(tree.members(id).empty());
 }
 
+TEST_CASE("nobody belongs to a terminal that never had a leader", "[os][process_tree]") {
+  os::process_tree tree{os::process_search::everything};
+  tree.follow(id, {.pid = 0, .start_time = 0});
+
+  tree.refresh();
+
+  CHECK(tree.members(id).empty());
+}
+
 TEST_CASE("who has ended is no member, waited for or not", "[os][process_tree]") {
   os::child_reaper reaper{os::reap_mode::own};
   test::test_terminal terminal{reaper, {"sleep", "1000"}};

@@ -7,6 +7,8 @@
 
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <memory>
+#include <utility>
 
 #include "previewd/os/unique_fd.hpp"
 #include "previewd/tests/net/kernel/kernel_world.hpp"
@@ -357,6 +359,52 @@ TEST_CASE("the end of a terminal's process is told with its status", "[net][kern
     REQUIRE(ended);
     CHECK(ended->what == terminal_said::kind::ended);
     world.kernel->untrack(id);
+  }
+  CHECK(resources.difference() == "");
+}
+
+TEST_CASE("the end of some terminals is never told of others that begin", "[net][kernel][I3]") {
+  const test::resource_check resources;
+  constexpr int rounds = 40;
+  constexpr int together = 8;
+  const auto name = [](int round, int number) {
+    return id + "-" + std::to_string(round) + "-" + std::to_string(number);
+  };
+  {
+    kernel_world world;
+    const test_terminal last{world.reaper, {"true"}};
+    REQUIRE(test::eventually([&] { return is_gone(last.pid()); }));
+    std::vector<std::unique_ptr<test_terminal>> old;
+    for (int round = 0; round < rounds; ++round) {
+      std::vector<std::unique_ptr<test_terminal>> fresh;
+      for (int number = 0; number < together; ++number) {
+        fresh.push_back(std::make_unique<test_terminal>(world.reaper,
+          std::vector<std::string>{"sh", "-c", "read x"}, std::vector<std::string>{mark()}));
+      }
+      // The ends of the old ones are still to be told while their places are given to new ones.
+      for (const auto& terminal : old) {
+        REQUIRE(terminal->pid() > 0);
+        REQUIRE(::kill(terminal->pid(), SIGKILL) == 0);
+      }
+      for (int number = 0; number < together; ++number) {
+        if (round > 0) world.kernel->untrack(name(round - 1, number));
+        world.track(name(round, number), fresh[static_cast<std::size_t>(number)]->pid());
+      }
+      old = std::move(fresh);
+    }
+    // All that was asked for before this has been done.
+    world.kernel->end_processes("t-last", last.pid(), quick_ladder(), world.terminal);
+    std::size_t of_the_living = 0;
+    REQUIRE(world.terminal_in->await([&](const terminal_said& said) {
+      // Nobody has waited for a process that lives, so nothing is known of how it ended.
+      if (said.what == terminal_said::kind::exited && !said.status.code &&
+          said.status.signal.empty())
+        ++of_the_living;
+      return said.what == terminal_said::kind::ended;
+    }));
+    CHECK(of_the_living == 0);
+    for (int number = 0; number < together; ++number)
+      world.kernel->untrack(name(rounds - 1, number));
   }
   CHECK(resources.difference() == "");
 }
