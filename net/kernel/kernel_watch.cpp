@@ -319,6 +319,7 @@ private:
     return terminal.fast_until > clock::now();
   }
 
+  void begin_ladders();
   void schedule_ladders();
   void tick_ladders();
   bool climb(const std::string& id, ladder& steps);
@@ -347,6 +348,8 @@ private:
   std::unordered_map<uint64_t, watched_server> servers_;  // by generation
   std::unordered_map<uint64_t, known_socket> known_;      // by inode
   std::map<std::string, ladder> ladders_;
+  bool beginning_ = false;  // `begin_ladders` is on its way
+  bool climbing_ = false;   // the next look at the ladders is set
 
   std::vector<os::listening_socket> sockets_;  // the last look, in order
   std::vector<uint64_t> inodes_;
@@ -898,20 +901,34 @@ void kernel_watcher::implementation::end_processes(
   steps.pauses = pauses;
   steps.next_step = clock::now() + pauses.after_hangup;
   if (!tree_.follows(id)) tree_.follow(id, {.pid = session, .start_time = 0});
+  // One look at all processes is enough for all terminals that are closed together.
+  if (!std::exchange(beginning_, true)) run([this] { begin_ladders(); });
+}
+
+/// Hangs up on all that are to be ended since the last time.
+void kernel_watcher::implementation::begin_ladders() {
+  beginning_ = false;
   if (!tree_.refresh(os::process_search::everything)) {
-    if (tree_.members(id).empty()) {
-      finish_ladder(id);
-      return;
+    std::vector<std::string> over;
+    for (auto& [id, steps] : ladders_) {
+      if (steps.hung_up || steps.at != ladder::step::hangup) continue;
+      if (tree_.members(id).empty()) {
+        over.push_back(id);
+      } else {
+        hang_up(id, steps);
+      }
     }
-    hang_up(id, steps);
+    for (const std::string& id : over) finish_ladder(id);
   }
   schedule_ladders();
 }
 
 void kernel_watcher::implementation::schedule_ladders() {
-  if (ladders_.empty()) return;
+  // What comes meanwhile must not put off those that wait.
+  if (ladders_.empty() || std::exchange(climbing_, true)) return;
   ladder_timer_.expires_after(settings_.ladder_interval);
   ladder_timer_.async_wait([this](error_code aborted) {
+    climbing_ = false;
     if (!aborted && !finished_) tick_ladders();
   });
 }
