@@ -59,84 +59,94 @@ terminal_actor::behavior_type terminal(terminal_actor::stateful_pointer<terminal
   registry_actor registry, actor_ports ports) {
   hold_ports(self, ports);
   const auto me = caf::actor_cast<terminal_actor>(self);
-  const std::string id = order.id;
-  const workspace_key key = order.request.key;
-  self->state.detector =
-    self->spawn<caf::monitored>(detector, id, order.request.key, detection, registry, ports);
+  terminal_actor_state& start = self->state;
+  start.id = order.id;
+  start.key = order.request.key;
+  start.on_exit = settings.on_exit;
+  start.ladder = settings.ladder;
+  start.registry = registry;
+  start.ports = ports;
+  start.detector =
+    self->spawn<caf::monitored>(detector, order.id, order.request.key, detection, registry, ports);
   monitor_while_alive(self, registry);
   self->set_down_handler([self](caf::down_msg& down) {
     // Without its registry or its detector a terminal's servers would stay for ever.
     self->quit(down.reason ? down.reason : caf::error{caf::exit_reason::unhandled_exception});
   });
   // Runs whatever ends the actor.
-  self->attach_functor([id, ports, detector = self->state.detector](const caf::error&) {
+  self->attach_functor([id = order.id, ports, detector = start.detector](const caf::error&) {
     ports.kernel->untrack(id);
     ports.io->finish_terminal(id);
     caf::anon_send_exit(detector, caf::exit_reason::user_shutdown);
   });
-  ports.io->open_terminal(spec_of(order, settings), me, self->state.detector);
+  ports.io->open_terminal(spec_of(order, settings), me, start.detector);
 
-  const auto end_processes = [=] {
+  const auto end_processes = [self] {
     terminal_actor_state& st = self->state;
     if (st.pid == 0 || std::exchange(st.ending, true)) return;
-    ports.kernel->end_processes(id, st.pid, settings.ladder, me);
+    st.ports.kernel->end_processes(st.id, st.pid, st.ladder, caf::actor_cast<terminal_actor>(self));
   };
-  const auto finish_if_over = [=] {
+  const auto finish_if_over = [self] {
     const terminal_actor_state& st = self->state;
     if (!st.ended || !st.drained) return;
-    self->send(registry, ended_atom_v, id);
+    self->send(st.registry, ended_atom_v, st.id);
     self->demonitor(caf::actor_cast<caf::actor_addr>(self->state.detector));
     self->quit();
   };
   return {
     [=](opened_atom, int32_t pid) {
-      self->state.pid = pid;
-      ports.kernel->track(id, pid, me, self->state.detector);
-      self->send(registry, opened_atom_v, id, pid);
-      if (self->state.close_wanted) end_processes();
+      terminal_actor_state& st = self->state;
+      st.pid = pid;
+      st.ports.kernel->track(st.id, pid, caf::actor_cast<terminal_actor>(self), st.detector);
+      self->send(st.registry, opened_atom_v, st.id, pid);
+      if (st.close_wanted) end_processes();
     },
-    [=](failed_atom, caf::error& why) {
-      self->send(registry, failed_atom_v, id, std::move(why));
-      self->demonitor(caf::actor_cast<caf::actor_addr>(self->state.detector));
+    [self](failed_atom, caf::error& why) {
+      const terminal_actor_state& st = self->state;
+      self->send(st.registry, failed_atom_v, st.id, std::move(why));
+      self->demonitor(caf::actor_cast<caf::actor_addr>(st.detector));
       self->quit();
     },
     [=](exited_atom, exit_status& status) {
-      if (std::exchange(self->state.exited, true)) return;
-      self->state.exit = std::move(status);
-      ports.io->finish_terminal(id);
+      terminal_actor_state& st = self->state;
+      if (std::exchange(st.exited, true)) return;
+      st.exit = std::move(status);
+      st.ports.io->finish_terminal(st.id);
       // The registry lets servers go, or keeps them, as soon as it hears of it; what else runs here
       // follows the setting.
-      if (settings.on_exit == on_terminal_exit::kill) end_processes();
+      if (st.on_exit == on_terminal_exit::kill) end_processes();
     },
     [=](drained_atom) {
       terminal_actor_state& st = self->state;
       if (std::exchange(st.drained, true)) return;
       // Clients have got all output by now, so that the exit is the last thing they hear.
-      self->send(registry, exited_atom_v, id, st.exit);
-      if (settings.on_exit == on_terminal_exit::keep && !st.ending) st.ended = true;
+      self->send(st.registry, exited_atom_v, st.id, st.exit);
+      if (st.on_exit == on_terminal_exit::keep && !st.ending) st.ended = true;
       finish_if_over();
     },
-    [=](foreground_atom, int32_t group) {
-      self->send(self->state.detector, foreground_atom_v, group, self->state.pid);
-      self->send(registry, foreground_atom_v, id, group, self->state.pid);
+    [self](foreground_atom, int32_t group) {
+      const terminal_actor_state& st = self->state;
+      self->send(st.detector, foreground_atom_v, group, st.pid);
+      self->send(st.registry, foreground_atom_v, st.id, group, st.pid);
     },
-    [=](detached_atom) {
+    [self](detached_atom) {
       const terminal_actor_state& st = self->state;
       if (st.close_wanted || st.exited) return;
       log::info("terminal_detached", "Closing a terminal that nobody is attached to",
-        {{"key", server_key(key)}, {"terminal", id}});
+        {{"key", server_key(st.key)}, {"terminal", st.id}});
       // As if somebody asked for it: its servers go first. Nobody waits for the answer.
-      caf::anon_send(registry, close_atom_v, id);
+      caf::anon_send(st.registry, close_atom_v, st.id);
     },
     [=](close_atom) {
       self->state.close_wanted = true;
       end_processes();
     },
     [=](ended_atom) {
-      self->state.ended = true;
+      terminal_actor_state& st = self->state;
+      st.ended = true;
       // The shell has ended with the rest: usually that is known by now, but nothing may hang on
       // it.
-      ports.io->finish_terminal(id);
+      st.ports.io->finish_terminal(st.id);
       finish_if_over();
     },
   };

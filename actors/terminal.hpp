@@ -9,6 +9,14 @@ namespace previewd::actors {
 struct terminal_actor_state {
   static inline const char* name = "terminal";
   terminal_actor_state() = default;
+  // What it was started with; here once, since each handler would have a copy of its own.
+  std::string id;
+  workspace_key key;
+  on_terminal_exit on_exit = on_terminal_exit::kill;
+  kill_ladder ladder;
+  registry_actor registry;
+  actor_ports ports;
+  // What it is at.
   int32_t pid = 0;  // of the shell, which is also its session and process group; 0: not started yet
   bool close_wanted = false;
   bool ending = false;   // the kill ladder runs
