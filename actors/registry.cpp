@@ -421,9 +421,8 @@ public:
   }
 
   /// The one timer: restarts that take long enough to be told, waiting calls, terminals to forget.
-  void wake(uint64_t round) {
-    if (round != timer_round_) return;
-    timer_ = time_point::max();
+  void wake(uint64_t due) {
+    timers_.erase(time_point{time_point::duration{static_cast<int64_t>(due)}});
     const auto now = self_->clock().now();
     while (!graces_.empty() && graces_.front().first <= now) {
       if (server_entry* entry = table_.find(graces_.front().second)) entry->grace_over = true;
@@ -821,14 +820,15 @@ private:
     }
   }
 
-  /// Delayed messages cannot be taken back, so only the earliest wish is a timer; each wake sets
-  /// the next.
+  /// Delayed messages cannot be taken back, and one may stay on its way for an hour: none is sent
+  /// while an earlier one is, which looks again when it comes.
   void wake_at(time_point when) {
-    if (when == time_point::max() || timer_ <= when) return;
-    timer_ = when;
+    if (when == time_point::max() || (!timers_.empty() && *timers_.begin() <= when)) return;
+    timers_.insert(when);
     const auto delay =
       std::max<caf::timespan>(when - self_->clock().now(), std::chrono::milliseconds{1});
-    self_->delayed_send(self_, delay, tick_atom_v, ++timer_round_);
+    self_->delayed_send(
+      self_, delay, tick_atom_v, static_cast<uint64_t>(when.time_since_epoch().count()));
   }
 
   void finish_shutdown() {
@@ -855,8 +855,7 @@ private:
   std::list<closing_call> closing_;
   std::list<waiting_call> waiting_;
   std::deque<std::pair<time_point, server_ref>> graces_;
-  time_point timer_ = time_point::max();
-  uint64_t timer_round_ = 0;
+  std::set<time_point> timers_;  // when those that are on their way come
   bool shutting_down_ = false;
   uint64_t removed_by_shutdown_ = 0;
   std::vector<caf::typed_response_promise<uint64_t>> shutdown_;

@@ -134,6 +134,8 @@ server_entry& server_table::add(server_description description, uint64_t previou
   info.label = home.label;
   entry.description = std::move(description);
   home.generations.push_back(generation);
+  if (home.idle) idle_.erase(*home.idle);
+  home.idle.reset();
   return entry;
 }
 
@@ -145,7 +147,7 @@ server_entry server_table::take(const server_ref& ref) {
   workspace& home = workspace_of(ref.key);
   std::erase(home.generations, ref.generation);
   if (home.generations.empty()) {
-    idle_.push_back(ref.key);
+    home.idle = idle_.insert(idle_.end(), ref.key);
     forget_idle_workspaces();
   }
   return std::move(node.mapped());
@@ -272,11 +274,9 @@ server_table::workspace& server_table::workspace_of(const workspace_key& key) {
 void server_table::forget_idle_workspaces() {
   while (idle_.size() > remembered_) {
     const auto it = workspaces_.find(idle_.front());
-    idle_.pop_front();
-    // It may have servers again; then it joins the queue once more when they go.
-    if (it == workspaces_.end() || !it->second.generations.empty()) continue;
     labels_.erase(it->second.label);
     workspaces_.erase(it);
+    idle_.pop_front();
   }
 }
 

@@ -3,7 +3,9 @@
 #include <caf/optional.hpp>
 #include <cstdint>
 #include <deque>
+#include <list>
 #include <map>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -107,8 +109,11 @@ public:
   }
 
 private:
+  using idle_workspaces = std::list<workspace_key>;
+
   struct workspace {
     std::string label;
+    std::optional<idle_workspaces::iterator> idle;  // its place among those without servers
     std::vector<uint64_t> generations;
     caf::optional<stop_record> last_stop;
     uint16_t preferred_port = 0;  // of the primary that was chosen by hand; 0: none was
@@ -126,7 +131,7 @@ private:
   std::unordered_map<std::string, workspace_key> labels_;
   std::map<uint64_t, stop_record> records_;
   std::deque<uint64_t> ended_inodes_;  // the oldest first
-  std::deque<workspace_key> idle_;     // workspaces whose last server went, the oldest first
+  idle_workspaces idle_;               // workspaces whose last server went, the oldest first
 };
 
 }  // namespace previewd::actors

@@ -63,6 +63,21 @@ TEST_CASE("what is remembered of stopped servers has a limit", "[actors][server_
   CHECK(table.last_stop({"p1", "u"}) == nullptr);
 }
 
+TEST_CASE("a workspace is remembered as long as it is used, however often its server ended",
+  "[actors][server_table]") {
+  server_table table{1, 4};
+  const workspace_key key{"shop", "ann"};
+  for (uint64_t i = 0; i < 20; ++i) {
+    stop_record record;
+    record.ref = table.add(server_of(key, 80, i), 0, {}).info.ref;
+    table.take(record.ref);
+    table.remember(record);
+    REQUIRE(table.last_stop(key) != nullptr);
+  }
+
+  CHECK(table.last_stop(key)->ref.generation == 20);
+}
+
 TEST_CASE("what speaks WebSocket only is the primary of nothing, unless by hand",
   "[actors][server_table][primary]") {
   const workspace_key key{"shop", "ann"};
