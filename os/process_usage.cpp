@@ -1,6 +1,7 @@
 #include "previewd/os/process_usage.hpp"
 
 #include <dirent.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -83,6 +84,8 @@ process_usage read_process_usage() {
   usage.start_seconds = boot + static_cast<double>(field(22)) / ticks;
   usage.virtual_bytes = field(23);
   usage.resident_bytes = field(24) * page;
+  const struct mallinfo2 heap = ::mallinfo2();
+  usage.allocated_bytes = heap.uordblks + heap.hblkhd;
   std::vector<pid_t> children;
   append_children(::getpid(), children);
   usage.children = children.size();

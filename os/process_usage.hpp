@@ -11,6 +11,9 @@ struct process_usage {
   double cpu_seconds = 0;    // user and system, of all threads
   double start_seconds = 0;  // since 1970
   uint64_t resident_bytes = 0;
+  /// What the program has from the allocator and has not given back (mallinfo(3)), without what the
+  /// allocator keeps for later.
+  uint64_t allocated_bytes = 0;
   uint64_t virtual_bytes = 0;
   uint64_t threads = 0;
   uint64_t children = 0;          // zombies too

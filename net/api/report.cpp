@@ -156,6 +156,8 @@ std::string metrics_text(const service_report& report) {
 
   out.counter("process_cpu_seconds_total", "User and system CPU time.", process.cpu_seconds);
   out.gauge("process_resident_memory_bytes", "Resident memory.", process.resident_bytes);
+  out.gauge("previewd_allocated_bytes",
+    "Memory in use, without what the allocator keeps for later.", process.allocated_bytes);
   out.gauge("process_virtual_memory_bytes", "Virtual memory.", process.virtual_bytes);
   out.gauge("process_open_fds", "Open descriptors.", sum_of(process.descriptors));
   out.gauge("process_max_fds", "Descriptors that may be open.", process.descriptor_limit);

@@ -49,9 +49,10 @@ TEST_CASE("every metric is there from the start", "[system][metrics]") {
       "previewd_clients{transport=\"websocket\"} 0", "previewd_clients{transport=\"sse\"} 0",
       "previewd_clients{transport=\"attach\"} 0", "previewd_terminal_bytes_total{direction=\"in\"}",
       "previewd_terminal_bytes_total{direction=\"out\"}", "previewd_stale_removals_total 0",
-      "previewd_held_requests 0", "previewd_actors ", "process_cpu_seconds_total ",
-      "process_resident_memory_bytes ", "process_open_fds ", "process_start_time_seconds ",
-      "# TYPE previewd_stop_detect_seconds histogram", "# TYPE previewd_removals_total counter"}) {
+      "previewd_held_requests 0", "previewd_actors ", "previewd_allocated_bytes ",
+      "process_cpu_seconds_total ", "process_resident_memory_bytes ", "process_open_fds ",
+      "process_start_time_seconds ", "# TYPE previewd_stop_detect_seconds histogram",
+      "# TYPE previewd_removals_total counter"}) {
     INFO(name);
     CHECK(answer.body.find(name) != std::string::npos);
   }
