@@ -35,7 +35,8 @@ public:
         hold_{hold},
         failures_{failures},
         registry_{std::move(registry)},
-        ports_{ports} {
+        ports_{ports},
+        tunnels_{self} {
     state().was_foreground = description_.foreground;
   }
 
@@ -140,14 +141,12 @@ public:
   }
 
   void tunnel_opened(connection_id id) {
-    const auto connection =
-      self_->spawn<caf::monitored>(ws_connection, id, caf::actor_cast<caf::actor>(self_), ports_);
-    state().connections.insert(caf::actor_cast<caf::actor_addr>(connection));
+    tunnels_.add(self_->spawn<caf::monitored>(ws_connection, id, ports_));
     tell_tunnels();
   }
 
   void child_ended(const caf::down_msg& down) {
-    if (state().connections.erase(down.source) != 0) {
+    if (tunnels_.erase(down.source)) {
       tell_tunnels();
     } else {
       // The registry, or the probe: without either there is nothing left to do right.
@@ -216,7 +215,9 @@ private:
   }
 
   void tell_tunnels() {
-    self_->send(registry_, tunnel_atom_v, ref_, static_cast<uint64_t>(state().connections.size()));
+    // Of one that is gone nobody counts them any more.
+    if (state().ended) return;
+    self_->send(registry_, tunnel_atom_v, ref_, static_cast<uint64_t>(tunnels_.size()));
   }
 
   self_pointer self_;
@@ -226,6 +227,7 @@ private:
   uint32_t failures_;
   registry_actor registry_;
   actor_ports ports_;
+  owned_connections tunnels_;
 };
 
 }  // namespace
@@ -246,7 +248,7 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
   const auto w =
     std::make_shared<watcher>(self, ref, description, hold, probe.failures, registry, ports);
   self->set_down_handler([w](caf::down_msg& down) { w->child_ended(down); });
-  // Runs whatever ends the actor. The probe and the tunnels' actors watch us and end by themselves.
+  // Runs whatever ends the actor. The probe watches us and ends by itself.
   self->attach_functor([ref, ports](const caf::error&) { ports.kernel->unwatch(ref); });
   return {
     [=](gone_atom, steady_moment noticed) { w->sockets_gone(noticed); },

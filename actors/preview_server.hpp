@@ -1,8 +1,6 @@
 #pragma once
 
-#include <caf/actor_addr.hpp>
 #include <caf/optional.hpp>
-#include <set>
 
 #include "previewd/actors/settings.hpp"
 #include "previewd/messages/registry.hpp"
@@ -28,7 +26,6 @@ struct preview_server_state {
   uint32_t timeouts = 0;                     // in a row
   server_health health;
   health_probe_actor probe;
-  std::set<caf::actor_addr> connections;  // one per tunnel
 };
 
 /// One registered server: decides from what the kernel, the proxy, the probe and the terminal say

@@ -44,7 +44,8 @@ public:
         ports_{ports},
         table_{settings_.first_number},
         sequence_{settings_.first_number},
-        journal_{std::make_shared<event_journal>(settings_.first_number)} {
+        journal_{std::make_shared<event_journal>(settings_.first_number)},
+        clients_{self} {
     start_event_bus();
   }
 
@@ -365,7 +366,7 @@ public:
   const event_bus_actor& events() const { return events_; }
 
   void client_opened(connection_id id) {
-    self_->spawn(ws_connection, id, caf::actor_cast<caf::actor>(self_), ports_);
+    clients_.add(self_->spawn<caf::monitored>(ws_connection, id, ports_));
   }
 
   void delivered(uint64_t sequence) {
@@ -456,6 +457,7 @@ public:
   /// An actor of ours has ended. Each tells us before it ends as it should; what is still
   /// registered under it has met a fault.
   void actor_ended(const caf::down_msg& down) {
+    if (clients_.erase(down.source)) return;
     if (const auto it = servers_.find(down.source); it != servers_.end()) {
       const server_ref ref = it->second;
       servers_.erase(it);
@@ -847,6 +849,7 @@ private:
   std::shared_ptr<event_journal> journal_;
   std::deque<event> undelivered_;  // not known to have been handed on
   std::map<caf::actor_addr, event_subscriber_actor> subscribers_;
+  owned_connections clients_;  // WebSockets to the service itself
   std::map<std::string, terminal_entry> terminals_;
   std::map<caf::actor_addr, std::string> owners_;  // terminal actors
   std::map<caf::actor_addr, server_ref> servers_;  // preview_server actors
