@@ -470,8 +470,9 @@ void proxied_request::link_received(const error_code& error) {
 void proxied_request::died_before_answer() {
   drop_link();
   if (pooled_ && may_repeat()) {
-    // It was closed while nobody used it.
-    repeated_ = fresh_ = true;
+    // It was closed while nobody used it, and the server has hardly seen the request: that is no
+    // repeat yet. The next connection is a fresh one, so this happens once.
+    fresh_ = true;
     dispatch();
     return;
   }

@@ -490,6 +490,44 @@ TEST_CASE("a connection that dies unused is replaced without the client noticing
   CHECK(contains(client.read_until("ok"), "200 OK"));
 }
 
+TEST_CASE(
+  "a restart may cost a request its unused connection and a fresh one as well", "[net][proxy]") {
+  told_servers actors;
+  http_settings settings = quick();
+  settings.hold = deadline;  // the verdict comes first, however slow the machine is
+  proxy_world world{settings};
+  route r = route_to(world.upstream.port());
+  r.server = actors.make();
+  world.apply(routes_of(2, {r}));
+  raw_peer client = world.connect();
+  client.send(world.request("GET /preview/shop/ann/1"));
+  raw_peer first = world.upstream.accept();
+  first.read_head();
+  first.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  client.read_head();
+  const bool has_body = GENERATE(false, true);
+
+  client.send(has_body ? world.request("PUT /preview/shop/ann/2", "Content-Length: 1\r\n") + "x"
+                       : world.request("GET /preview/shop/ann/2"));
+  CHECK(contains(first.read_head(), "/2 "));
+  first.close();
+  if (!has_body) world.upstream.accept().close();
+  REQUIRE(eventually([&] { return actors.refusals().size() == 1; }));
+  r.ref.generation = 2;
+  world.apply(routes_of(3, {r}));
+
+  if (has_body) {
+    CHECK(contains(client.read_head(), "HTTP/1.1 503 "));
+    CHECK_FALSE(world.upstream.has_connection());
+    return;
+  }
+  raw_peer third = world.upstream.accept();
+  const std::string repeated = third.read_head();
+  third.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  CHECK(contains(repeated, "GET /2 "));
+  CHECK(contains(client.read_until("ok"), "200 OK"));
+}
+
 TEST_CASE("a request that may not be repeated is not, when the server that took it closes",
   "[net][proxy]") {
   told_servers actors;
