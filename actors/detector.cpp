@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <caf/actor_cast.hpp>
 #include <caf/typed_event_based_actor.hpp>
-#include <set>
+#include <map>
 #include <utility>
 
 #include "previewd/actors/detection/listeners.hpp"
@@ -39,7 +39,8 @@ public:
 
   void output(const std::vector<url_hint>& hints) {
     for (const url_hint& hint : hints) {
-      if (printed_.size() < most_printed_ports) printed_.insert(hint.port);
+      if (printed_.size() < most_printed_ports || printed_.contains(hint.port))
+        printed_[hint.port] = hint.scheme;
       // The address may be printed after the first look: the rank of a registered server follows.
       if (auto* known = book_.find(hint.port); known != nullptr && known->registered)
         update(*known);
@@ -60,7 +61,13 @@ public:
   void look() {
     for (const uint16_t port : book_.due(now())) {
       const listener_book::candidate& known = *book_.find(port);
-      ports_.io->identify(upstream_of(known), key_, settings_.timeout, known.look, me());
+      endpoint target = upstream_of(known);
+      // By what was printed, if it does not know better: plain HTTP is an error to a TLS server,
+      // which may write so into its log.
+      const auto printed = printed_.find(port);
+      if (known.seen.outcome == identity::verdict::refused && printed != printed_.end())
+        target.scheme = printed->second;
+      ports_.io->identify(target, key_, settings_.timeout, known.look, me());
     }
     if (const auto next = book_.next_due()) {
       // One timer at a time: an earlier one looks at the book again and sets the next.
@@ -113,7 +120,7 @@ private:
 
   static endpoint upstream_of(const listener_book::candidate& known) {
     const listener_fact& first = known.sockets.front();
-    return {connect_address(first.address), first.id.port, scheme::http};
+    return {connect_address(first.address), first.id.port, known.seen.scheme};
   }
 
   server_description describe(const listener_book::candidate& known) const {
@@ -179,7 +186,7 @@ private:
   registry_actor registry_;
   actor_ports ports_;
   listener_book book_;
-  std::set<uint16_t> printed_;
+  std::map<uint16_t, scheme> printed_;
   int32_t foreground_ = 0;
   std::chrono::steady_clock::time_point timer_;
 };

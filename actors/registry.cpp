@@ -245,9 +245,11 @@ public:
     // Where it was printed only matters for the rank of the next primary. Routes that say nothing
     // new would be taken for news by a request that waits for what became of its server.
     const bool news = known.type != what.type || known.prefix != what.prefix ||
+                      known.upstream.scheme != what.upstream.scheme ||
                       known.answers != what.answers || known.serves_page != what.serves_page;
     known.type = entry->info.type = what.type;
     known.prefix = entry->info.prefix = what.prefix;
+    known.upstream.scheme = entry->info.upstream.scheme = what.upstream.scheme;
     known.answers = what.answers;
     known.serves_page = what.serves_page;
     known.printed = what.printed;

@@ -18,6 +18,11 @@ struct rank {
   friend auto operator<=>(const rank&, const rank&) = default;
 };
 
+// What can be only one server's, whichever scheme it speaks.
+bool same_place(const endpoint& a, const endpoint& b) {
+  return a.port == b.port && a.address == b.address;
+}
+
 rank rank_of(const server_entry& entry, uint16_t preferred_port) {
   const server_description& what = entry.description;
   return {entry.info.state != server_state::restarting, what.upstream.port == preferred_port,
@@ -84,7 +89,7 @@ bool server_table::taken_by_another(const server_description& description) const
     const server_entry& entry = item.second;
     return !entry.removal && entry.info.state != server_state::restarting &&
            entry.description.key != description.key &&
-           entry.description.upstream == description.upstream;
+           same_place(entry.description.upstream, description.upstream);
   });
 }
 
@@ -94,7 +99,7 @@ server_entry* server_table::same_listener(const server_description& description)
     if (entry.removal || known.key != description.key) continue;
     const bool down = entry.info.state == server_state::restarting;
     const bool same = description.listeners.empty()
-                        ? !down && known.upstream == description.upstream
+                        ? !down && same_place(known.upstream, description.upstream)
                       : down ? has_all_listeners(known, description)
                              : share_a_listener(known, description);
     if (same) return &entry;

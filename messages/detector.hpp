@@ -58,10 +58,12 @@ struct identity {
   bool html = false;
   std::string type = "http";
   prefix_mode prefix = prefix_mode::stripped;
+  previewd::scheme scheme = previewd::scheme::http;  // by which it answered; else what was expected
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, identity& x) {
-    return f(caf::meta::type_name("identity"), x.outcome, x.status, x.html, x.type, x.prefix);
+    return f(
+      caf::meta::type_name("identity"), x.outcome, x.status, x.html, x.type, x.prefix, x.scheme);
   }
 };
 

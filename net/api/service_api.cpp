@@ -677,6 +677,7 @@ void service_api::add_server(
   }
   if (what.type.empty()) what.type = seen.type.empty() ? "http" : seen.type;
   what.prefix = seen.prefix;
+  what.upstream.scheme = seen.scheme;
   what.serves_page = seen.html;
   // Whatever it says, it was named as a server: requests go to it.
   what.answers = true;

@@ -1,13 +1,10 @@
 #include "previewd/net/auth/key_set.hpp"
 
-#include <fcntl.h>
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -17,16 +14,11 @@
 #include <utility>
 
 #include "previewd/net/auth/encoding.hpp"
-#include "previewd/os/system_call.hpp"
-#include "previewd/os/unique_fd.hpp"
+#include "previewd/os/key_file.hpp"
 
 namespace previewd::net::auth {
 
 namespace {
-
-const os::call_site open_keys{"auth.open_keys", {EMFILE, EACCES}};
-const os::call_site look_at_keys{"auth.look_at_keys", {EIO}};
-const os::call_site read_keys{"auth.read_keys", {EIO, os::short_transfer}};
 
 template <auto Free> struct freed_by {
   template <class Object> void operator()(Object* what) const noexcept { Free(what); }
@@ -64,53 +56,6 @@ std::string name_of(const std::string& path) {
   if (dot != std::string::npos && dot > 0) name.resize(dot);
   return name;
 }
-
-/// Whom a file of keys may be open to.
-enum class secrecy : uint8_t { secret, open };
-
-/// The content, or why it cannot be had.
-std::variant<std::string, std::error_code, const char*>
-content_of(const std::string& path, secrecy how) {
-  const auto failed = [] { return std::error_code{errno, std::generic_category()}; };
-  // Never waits for the writer of a pipe (open(2)).
-  const os::unique_fd file{os::system_call(
-    open_keys, [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); })};
-  if (!file) return failed();
-  struct stat facts {};
-  if (os::system_call(look_at_keys, [&] { return ::fstat(file.get(), &facts); }) == -1)
-    return failed();
-  if (!S_ISREG(facts.st_mode)) return "is not a file";
-  if (how == secrecy::secret && (facts.st_mode & (S_IROTH | S_IWOTH)) != 0)
-    return "is open to every user of this machine; chmod o= it";
-  std::string content(most_key_bytes + 1, '\0');
-  std::size_t size = 0;
-  for (;;) {
-    const ssize_t count = os::system_call(read_keys, content.size() - size,
-      [&](std::size_t most) { return ::read(file.get(), content.data() + size, most); });
-    if (count == -1) return failed();
-    size += static_cast<std::size_t>(count);
-    if (count == 0 || size == content.size()) break;
-  }
-  if (size > most_key_bytes) {
-    OPENSSL_cleanse(content.data(), content.size());
-    return "is larger than 64 KiB";
-  }
-  content.resize(size);
-  return content;
-}
-
-/// A secret is not left in memory that is given back.
-class wiped {
-public:
-  explicit wiped(std::string text) noexcept : text_{std::move(text)} {}
-  ~wiped() { OPENSSL_cleanse(text_.data(), text_.size()); }
-  wiped(const wiped&) = delete;
-  wiped& operator=(const wiped&) = delete;
-  const std::string& text() const noexcept { return text_; }
-
-private:
-  std::string text_;
-};
 
 }  // namespace
 
@@ -246,18 +191,15 @@ bool key_set::vouches(uint64_t key) const noexcept {
 
 std::variant<std::shared_ptr<const key_set>, std::string> load_keys(const key_files& files) {
   const auto keys = std::make_shared<key_set>();
-  for (const auto& [paths, how] :
-    {std::pair{&files.secrets, secrecy::secret}, std::pair{&files.public_keys, secrecy::open}}) {
+  for (const auto& [paths, how] : {std::pair{&files.secrets, os::secrecy::secret},
+         std::pair{&files.public_keys, os::secrecy::open}}) {
     for (const std::string& path : *paths) {
-      auto read = content_of(path, how);
-      if (const auto* error = std::get_if<std::error_code>(&read))
-        return "the key file " + path + " cannot be read: " + error->message();
-      if (const auto* why = std::get_if<const char*>(&read))
+      const auto read = os::read_key_file(path, how, most_key_bytes);
+      if (const auto* why = std::get_if<std::string>(&read))
         return "the key file " + path + " " + *why;
-      const wiped content{std::move(std::get<std::string>(read))};
-      std::string_view text = content.text();
+      std::string_view text = std::get<0>(read).text();
       std::string why;
-      if (how == secrecy::secret) {
+      if (how == os::secrecy::secret) {
         while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
         why = keys->add_secret(name_of(path), text);
       } else {

@@ -66,6 +66,7 @@ struct server_core {
   std::vector<char> scratch;  // for whoever reads right now and keeps nothing
 
   port_guard guard;
+  tls_client to_servers{{}, scratch};
 
   // Last, since what it owns uses the rest.
   live_table live;

@@ -67,6 +67,12 @@ bool is_hop_by_hop(std::string_view name) noexcept {
   }
 }
 
+// What an HTTPS server says of its own port alone: that it never be met by HTTP again (RFC 6797),
+// which a browser would take for all ports of the host, and where else it may be met (RFC 7838).
+bool is_of_the_connection(std::string_view name) noexcept {
+  return equal_no_case(name, "strict-transport-security") || equal_no_case(name, "alt-svc");
+}
+
 bool is_forwarding_name(std::string_view name) noexcept {
   constexpr std::array<std::string_view, 3> names{"forwarded", "x-real-ip", "x-forwarded-"};
   // Programs behind CGI and WSGI read an underscore as a hyphen.
@@ -230,6 +236,26 @@ std::string below_prefix(std::string_view path, const forwarding& how) {
   return result.append(path);
 }
 
+// Whether a browser takes the cookie only as a `Secure` one (RFC 6265bis, sections 4.1.3 and
+// 5.7).
+bool has_to_be_secure(std::string_view cookie) noexcept {
+  const auto begins = [](std::string_view text, std::string_view with) {
+    return equal_no_case(text.substr(0, with.size()), with);
+  };
+  if (begins(trimmed(cookie), "__Secure-") || begins(trimmed(cookie), "__Host-")) return true;
+  for (std::size_t at = cookie.find(';'); at != std::string_view::npos; at = cookie.find(';')) {
+    cookie.remove_prefix(at + 1);
+    const std::string_view attribute = trimmed(cookie.substr(0, cookie.find(';')));
+    const std::size_t equals = attribute.find('=');
+    const std::string_view name = trimmed(attribute.substr(0, equals));
+    if (equal_no_case(name, "partitioned")) return true;
+    if (equals != std::string_view::npos && equal_no_case(name, "samesite") &&
+        equal_no_case(trimmed(attribute.substr(equals + 1)), "none"))
+      return true;
+  }
+  return false;
+}
+
 void add_set_cookie(
   std::string& out, std::string_view name, std::string_view value, const forwarding& how) {
   // A page must not set the cookies by which previewd finds its way. One without a name (`=a=b`)
@@ -238,6 +264,10 @@ void add_set_cookie(
   std::string_view pair = trimmed(value.substr(0, value.find(';')));
   while (!pair.empty() && pair.front() == '=') pair = trimmed(pair.substr(1));
   if (pair.empty() || is_own_cookie(pair)) return;
+  // The server believes that the browser came by HTTPS. Where it came by HTTP, Safari would refuse
+  // such a cookie everywhere, the others only beyond `localhost` and its subdomains.
+  const bool not_secure =
+    how.upstream.scheme == scheme::https && how.client_scheme == "http" && !has_to_be_secure(value);
   std::string mapped;
   bool first = true;
   std::string_view rest = value;
@@ -250,6 +280,7 @@ void add_set_cookie(
     // The server's own domain is not the one that the browser sees; without one the cookie stays
     // where it came from.
     if (!first && equal_no_case(attribute, "domain")) continue;
+    if (!first && not_secure && equal_no_case(attribute, "secure")) continue;
     if (!mapped.empty()) mapped += "; ";
     if (!first && equals != std::string_view::npos && equal_no_case(attribute, "path")) {
       const std::string_view path = trimmed(part.substr(equals + 1));
@@ -458,6 +489,8 @@ void write_client_answer(
       add_set_cookie(out, f.name, f.value, how);
     } else if (equal_no_case(f.name, "refresh")) {
       add_refresh(out, f.name, f.value, how);
+    } else if (how.upstream.scheme == scheme::https && is_of_the_connection(f.name)) {
+      continue;
     } else if (!form.frame_ancestors.empty() && equal_no_case(f.name, "x-frame-options")) {
       framing_forbidden = true;
     } else if (!form.frame_ancestors.empty() && equal_no_case(f.name, "content-security-policy")) {
@@ -479,7 +512,9 @@ void write_client_answer(
     std::string value{preview_cookie};
     value.append("=").append(
       std::string_view{how.target.prefix}.substr(std::string_view{"/preview/"}.size()));
-    add(out, "Set-Cookie", value + "; Path=/; HttpOnly; SameSite=Lax");
+    add(out, "Set-Cookie",
+      value + "; Path=/; HttpOnly; SameSite=Lax" +
+        (how.client_scheme == "https" ? "; Secure" : ""));
   }
   if (answer.status == 101) {
     out += "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n";

@@ -4,9 +4,11 @@
 #include <array>
 #include <boost/asio/error.hpp>
 #include <boost/asio/write.hpp>
+#include <cerrno>
 #include <utility>
 
 #include "previewd/messages/workspace.hpp"
+#include "previewd/os/result.hpp"
 
 namespace previewd::net::http {
 
@@ -71,6 +73,13 @@ constexpr std::array field_markers{
 constexpr std::array<std::string_view, 2> no_http{
   "WebSockets request was expected", "trying to access MongoDB over HTTP"};
 
+// What Go's servers and nginx say to who speaks plainly to an HTTPS port.
+constexpr std::array<std::string_view, 2> tls_wanted{
+  "sent an HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"};
+
+// The first byte of an alert (RFC 8446, section 5.1), with which others say so.
+constexpr char tls_alert = 0x15;
+
 // Answered by servers of WebSockets alone (RFC 9110, section 15.5.22), as Vite's separate one for
 // HMR.
 constexpr unsigned upgrade_required = 426;
@@ -105,6 +114,9 @@ look_evidence evidence_in(const answer_head& head, std::string_view body) {
   result.html = type.size() >= 9 && equal_no_case(type.substr(0, 9), "text/html");
   result.speaks_http = std::none_of(
     no_http.begin(), no_http.end(), [&](std::string_view said) { return has(body, said); });
+  result.wants_tls =
+    result.status == 400 && std::any_of(tls_wanted.begin(), tls_wanted.end(),
+                              [&](std::string_view said) { return has(body, said); });
   if (result.status == upgrade_required) {
     result.type = std::string{websockets_only};
     return result;
@@ -122,14 +134,17 @@ look_evidence evidence_in(const answer_head& head, std::string_view body) {
   return result;
 }
 
-look::look(live_table& table, endpoint target, const workspace_key& key,
+look::look(live_table& table, tls_client& tls, endpoint target, const workspace_key& key,
   steady_clock::duration timeout, std::function<void(identity)> said)
     : timed_object{table},
       target_{std::move(target)},
       base_{preview_path(key)},
       end_{steady_clock::now() + timeout},
       said_{std::move(said)},
-      socket_{context()} {}
+      tls_{tls},
+      socket_{context()} {
+  result_.scheme = target_.scheme;
+}
 
 void look::start() {
   set_deadline(std::min(steady_clock::now() + silence, end_));
@@ -139,6 +154,7 @@ void look::start() {
 void look::closing() {
   stop_timer();
   said_ = nullptr;
+  hold_.abort();
   error_code ignored;  // a socket that fails to close is closed all the same
   socket_.close(ignored);
 }
@@ -168,6 +184,7 @@ void look::deadline_passed() {
   if (!std::exchange(silence_said_, true)) {
     identity silent;
     silent.outcome = identity::verdict::silent;
+    silent.scheme = target_.scheme;
     say(silent);
   }
   if (steady_clock::now() >= end_) {
@@ -181,6 +198,7 @@ void look::ask(step what, std::string path) {
   step_ = what;
   const uint64_t round = ++round_;
   error_code error;
+  hold_.abort();
   socket_.close(error);
   scanner_.reset();
   head_read_ = false;
@@ -204,13 +222,51 @@ void look::ask(step what, std::string path) {
     if (round != round_) return;
     if (failure) {
       failed(identity::verdict::refused);
-      return;
+    } else {
+      connected();
     }
-    asio::async_write(socket_, asio::buffer(request_), counted([](const error_code&, std::size_t) {
-      // What became of it the answer says.
-    }));
-    receive();
   }));
+}
+
+void look::connected() {
+  if (target_.scheme == scheme::http) {
+    send_request();
+    return;
+  }
+  tls_bridge::half made{client_socket{context()}, {}};
+  const error_code failure = tls_bridge::connect(table(), tls_.scratch, tls_.context, nullptr,
+    std::move(socket_), made, [this, round = round_](const error_code& error) {
+      if (round != round_) return;
+      if (!error) {
+        send_request();
+      } else {
+        const auto verdict = error == os::system_error(EPROTO) ? identity::verdict::not_http
+                                                               : identity::verdict::refused;
+        if (!try_other_scheme(verdict)) failed(verdict);
+      }
+    });
+  if (failure) {
+    // Our own shortage: it is looked at again.
+    failed(identity::verdict::refused);
+    return;
+  }
+  socket_ = std::move(made.socket);
+  hold_ = std::move(made.hold);
+}
+
+void look::send_request() {
+  asio::async_write(socket_, asio::buffer(request_), counted([](const error_code&, std::size_t) {
+    // What became of it the answer says.
+  }));
+  receive();
+}
+
+bool look::try_other_scheme(identity::verdict verdict) {
+  if (step_ != step::root || first_verdict_) return false;
+  first_verdict_ = verdict;
+  target_.scheme = target_.scheme == scheme::http ? scheme::https : scheme::http;
+  ask(step::root, "/");
+  return true;
 }
 
 void look::receive() {
@@ -232,7 +288,11 @@ void look::received(const error_code& error) {
     }
     if (progress != head_scanner::progress::complete) {
       const bool reset = error && error != asio::error::eof && in_.empty();
-      failed(reset ? identity::verdict::refused : identity::verdict::not_http);
+      const auto verdict = reset ? identity::verdict::refused : identity::verdict::not_http;
+      // Who speaks TLS closes without a word, or with one that is no HTTP.
+      const bool may_be_tls =
+        target_.scheme == scheme::http && (in_.empty() || in_.view().front() == tls_alert);
+      if (!may_be_tls || !try_other_scheme(verdict)) failed(verdict);
       return;
     }
     head_text_.assign(in_.view().substr(0, scanner_.end()));
@@ -283,6 +343,10 @@ void look::answered(look_evidence seen) {
         failed(identity::verdict::not_http);
         return;
       }
+      if (seen.wants_tls && target_.scheme == scheme::http &&
+          try_other_scheme(identity::verdict::not_http))
+        return;
+      result_.scheme = target_.scheme;
       result_.outcome = identity::verdict::http;
       result_.status = static_cast<uint16_t>(seen.status);
       note();
@@ -327,7 +391,8 @@ void look::answered(look_evidence seen) {
 }
 
 void look::failed(identity::verdict verdict) {
-  if (step_ == step::root) result_.outcome = verdict;
+  // If it understands neither scheme, the likelier one says what it is.
+  if (step_ == step::root) result_.outcome = first_verdict_.value_or(verdict);
   conclude();
 }
 

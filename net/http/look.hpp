@@ -22,6 +22,7 @@ struct look_evidence {
   unsigned status = 0;
   bool html = false;
   bool speaks_http = true;  // false: a debugger's or a database's port, which says so
+  bool wants_tls = false;   // an HTTPS server's word to who speaks plainly
   std::string location;
   std::string type;  // empty: nothing tells it apart
 };
@@ -29,11 +30,13 @@ struct look_evidence {
 /// Reads the evidence out of an answer: its head, and the beginning of its body.
 look_evidence evidence_in(const answer_head& head, std::string_view body);
 
-/// One polite look at a listener. Owned by its thread's table; closes by itself.
+/// One polite look at a listener, by the scheme that the target is thought to speak; where that is
+/// not understood, by the other one. Owned by its thread's table; closes by itself.
 class look final : public timed_object {
 public:
-  look(live_table& table, endpoint target, const workspace_key& key, steady_clock::duration timeout,
-    std::function<void(identity)> said);
+  /// `tls` outlives it.
+  look(live_table& table, tls_client& tls, endpoint target, const workspace_key& key,
+    steady_clock::duration timeout, std::function<void(identity)> said);
   void start();
 
 protected:
@@ -45,6 +48,9 @@ private:
   enum class step : uint8_t { root, root_followed, base, base_followed };
 
   void ask(step what, std::string path);
+  void connected();
+  void send_request();
+  bool try_other_scheme(identity::verdict verdict);
   void receive();
   void received(const error_code& error);
   void answered(look_evidence seen);
@@ -56,7 +62,10 @@ private:
   std::string base_;  // `/preview/p/u`
   steady_clock::time_point end_;
   std::function<void(identity)> said_;
-  asio::ip::tcp::socket socket_;
+  tls_client& tls_;
+  client_socket socket_;
+  tls_hold hold_;
+  std::optional<identity::verdict> first_verdict_;  // by the scheme tried first, when it failed
   uint64_t round_ = 0;  // of the request under way; handlers of earlier ones are stale
   step step_ = step::root;
   std::string request_;
@@ -89,7 +98,7 @@ private:
   asio::ip::tcp::endpoint address_;
   steady_clock::duration timeout_;
   std::function<void(probe_outcome, uint64_t)> done_;
-  asio::ip::tcp::socket socket_;
+  client_socket socket_;
   steady_clock::time_point begun_;
 };
 

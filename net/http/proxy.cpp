@@ -9,6 +9,7 @@
 #include "previewd/net/http/forwarding.hpp"
 #include "previewd/net/http/pages.hpp"
 #include "previewd/net/http/tunnel.hpp"
+#include "previewd/os/result.hpp"
 
 namespace previewd::net::http {
 
@@ -30,8 +31,7 @@ constexpr std::string_view starting =
   "The dev server is starting or restarting; try again in a moment.";
 constexpr std::string_view stopped =
   "The dev server is stopped (Ctrl+Z); type fg in its terminal to let it run again.";
-constexpr std::string_view no_tls =
-  "The dev server speaks HTTPS, which cannot be proxied yet; start it without.";
+constexpr std::string_view no_tls = "What the dev server speaks is neither HTTPS nor TLS at all.";
 constexpr std::string_view not_http = "The dev server's answer is not HTTP.";
 constexpr std::string_view too_many =
   "The workspace has limits.per_workspace connections to its dev servers open; try again later.";
@@ -61,7 +61,7 @@ void proxied_request::start(preview_target target) {
   target_ = std::move(target);
   server_.reset();
   link_ = nullptr;
-  pooled_ = fresh_ = repeated_ = false;
+  pooled_ = fresh_ = repeated_ = shaken_off_ = false;
   resend_ = resend::allowed;
   hold_begun_ = waiting_for_routes_ = false;
   up_body_ = down_bytes_ = 0;
@@ -125,10 +125,6 @@ void proxied_request::dispatch() {
     } else {
       unavailable(starting);
     }
-    return;
-  }
-  if (server_->what.upstream.scheme == scheme::https) {
-    fail(502, "bad_gateway", no_tls);
     return;
   }
   leave_hold();
@@ -252,6 +248,14 @@ void proxied_request::link_connected(const error_code& error) {
   if (error == asio::error::timed_out || error == asio::error::host_unreachable ||
       error == asio::error::network_unreachable) {
     fail(504, "timed_out", "The dev server did not accept the connection in time.");
+    return;
+  }
+  if (error == os::system_error(EPROTO)) {
+    fail(502, "bad_gateway", no_tls);
+    return;
+  }
+  if (server_->what.upstream.scheme == scheme::https && error != asio::error::connection_refused) {
+    died_in_handshake();
     return;
   }
   // Nothing has been sent: whoever comes back may have it.
@@ -483,6 +487,19 @@ void proxied_request::died_before_answer() {
   if (may_repeat()) {
     repeated_ = fresh_ = true;
   } else {
+    resend_ = resend::no;
+    unanswered_generation_ = server_->what.ref.generation;
+  }
+  dispatch();
+}
+
+void proxied_request::died_in_handshake() {
+  drop_link();
+  core_.refused(
+    *server_, client_.head().websocket_upgrade ? observer::unanswered_websocket : observer::proxy);
+  // Nothing has been sent, so that it may be sent again whatever it is; not to a server that turns
+  // out to be alive and does the same again.
+  if (std::exchange(shaken_off_, true)) {
     resend_ = resend::no;
     unanswered_generation_ = server_->what.ref.generation;
   }
@@ -743,6 +760,7 @@ void proxied_request::open_tunnel() {
   link->detach();
   what.workspace_slot = link->take_slot();
   what.client_slot = client_.take_slot();
+  what.upstream_hold = link->take_hold();
   auto upstream = link->take_socket();
   auto client = client_.take_socket();
   tunnel::open(core_, std::move(client), std::move(upstream), std::move(what));

@@ -78,6 +78,7 @@ private:
   void await_more_of_answer();
   void head_arrived(std::size_t length);
   void died_before_answer();
+  void died_in_handshake();
   void answer_complete();
   void open_tunnel();
   bool may_repeat() const;
@@ -91,9 +92,10 @@ private:
   upstream_link* link_ = nullptr;
   stage stage_ = stage::none;
 
-  bool pooled_ = false;    // the connection has served a request before
-  bool fresh_ = false;     // take no pooled one
-  bool repeated_ = false;  // the request has been sent twice
+  bool pooled_ = false;      // the connection has served a request before
+  bool fresh_ = false;       // take no pooled one
+  bool repeated_ = false;    // the request has been sent twice
+  bool shaken_off_ = false;  // the server went away in the midst of a handshake
   resend resend_ = resend::allowed;
   uint64_t unanswered_generation_ = 0;  // with resend::no: who took it
   bool waiting_for_routes_ = false;

@@ -367,7 +367,8 @@ void server_core::short_of(const error_code& error) {
 
 upstream_link&
 server_core::new_link(const std::shared_ptr<upstream_server>& server, open_slot slot) {
-  return live.add(std::make_unique<upstream_link>(live, server, guard, std::move(slot)));
+  return live.add(
+    std::make_unique<upstream_link>(live, server, guard, to_servers, std::move(slot)));
 }
 
 void server_core::add_connection(
@@ -480,7 +481,9 @@ void server::probe(const endpoint& target, std::chrono::milliseconds timeout,
 
 void server::look(const endpoint& target, const workspace_key& key,
   std::chrono::milliseconds timeout, std::function<void(identity)> said) {
-  core_->live.add(std::make_unique<http::look>(core_->live, target, key, timeout, std::move(said)))
+  core_->live
+    .add(std::make_unique<http::look>(
+      core_->live, core_->to_servers, target, key, timeout, std::move(said)))
     .start();
 }
 

@@ -37,8 +37,8 @@ void keep_alive(client_socket& socket) {
 
 }  // namespace
 
-void tunnel::open(server_core& core, client_socket client, asio::ip::tcp::socket upstream,
-  tunnel_description what) {
+void tunnel::open(
+  server_core& core, client_socket client, client_socket upstream, tunnel_description what) {
   const uint64_t number = core.next_number++;
   const preview_server_actor actor = what.server->what.server;
   auto made =
@@ -47,7 +47,7 @@ void tunnel::open(server_core& core, client_socket client, asio::ip::tcp::socket
   if (actor) caf::anon_send(actor, tunnel_atom_v, connection_id{core.thread.index(), number});
 }
 
-tunnel::tunnel(server_core& core, client_socket client, asio::ip::tcp::socket upstream,
+tunnel::tunnel(server_core& core, client_socket client, client_socket upstream,
   tunnel_description what, uint64_t number)
     : timed_object{core.live},
       core_{core},
@@ -244,6 +244,7 @@ void tunnel::closing() {
   what_.server->users.erase(this);
   error_code ignored;  // a socket that fails to close is closed all the same
   client_.close(ignored);
+  what_.upstream_hold.abort();
   upstream_.close(ignored);
   up_.relayed.reset();
   down_.relayed.reset();

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <boost/asio/generic/stream_protocol.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -23,6 +22,7 @@ struct tunnel_description {
   std::string up_first;      // what the client has sent already
   open_slot client_slot;     // in the count of the client's address
   open_slot workspace_slot;  // in that of the workspace
+  tls_hold upstream_hold;    // where the server speaks HTTPS
 };
 
 /// One proxied WebSocket after its 101: bytes both ways. While it is idle it has no buffer; what a
@@ -31,11 +31,11 @@ struct tunnel_description {
 class tunnel final : public timed_object {
 public:
   /// Opens one, gives it a number, and tells the server's actor.
-  static void open(server_core& core, client_socket client, asio::ip::tcp::socket upstream,
-    tunnel_description what);
+  static void
+  open(server_core& core, client_socket client, client_socket upstream, tunnel_description what);
 
-  tunnel(server_core& core, client_socket client, asio::ip::tcp::socket upstream,
-    tunnel_description what, uint64_t number);
+  tunnel(server_core& core, client_socket client, client_socket upstream, tunnel_description what,
+    uint64_t number);
 
   /// `closed` goes to `actor` when it closes.
   void tell(ws_connection_actor actor) { actor_ = std::move(actor); }
@@ -68,7 +68,7 @@ private:
 
   server_core& core_;
   client_socket client_;
-  asio::ip::tcp::socket upstream_;
+  client_socket upstream_;
   tunnel_description what_;
   uint64_t number_;
   direction up_;

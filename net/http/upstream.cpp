@@ -33,7 +33,7 @@ tcp::endpoint address_of(const endpoint& target) {
                : tcp::endpoint{parsed, target.port};
 }
 
-error_code open_socket(tcp::socket& socket, const tcp::endpoint& address) {
+error_code open_socket(client_socket& socket, const tcp::endpoint& address) {
   // By hand, since Asio's own way lets the processes of a terminal inherit it.
   const bool v6 = address.address().is_v6();
   const int descriptor = os::system_call(new_socket, [&] {
@@ -101,11 +101,12 @@ error_code port_guard::check(const upstream_server& server) {
   return is_there ? error_code{} : asio::error::connection_refused;
 }
 
-upstream_link::upstream_link(
-  live_table& table, std::shared_ptr<upstream_server> server, port_guard& guard, open_slot slot)
+upstream_link::upstream_link(live_table& table, std::shared_ptr<upstream_server> server,
+  port_guard& guard, tls_client& tls, open_slot slot)
     : live_object{table},
       server_{std::move(server)},
       guard_{guard},
+      tls_{tls},
       socket_{context()},
       slot_{std::move(slot)} {
   server_->users.insert(this);
@@ -114,6 +115,7 @@ upstream_link::upstream_link(
 void upstream_link::closing() {
   server_->users.erase(this);
   if (parked_with_ != nullptr) parked_with_->remove(*this);
+  hold_.abort();
   error_code ignored;  // a socket that fails to close is closed all the same
   socket_.close(ignored);
   slot_ = {};
@@ -133,8 +135,25 @@ void upstream_link::connect() {
       error_code ignored;  // only slower without it
       socket_.set_option(tcp::no_delay{true}, ignored);
     }
-    if (user_ != nullptr) user_->link_connected(error ? error : guard_.check(*server_));
+    connected(error ? error : guard_.check(*server_));
   }));
+}
+
+void upstream_link::connected(const error_code& error) {
+  error_code failed = error;
+  if (!failed && server_->what.upstream.scheme == scheme::https) {
+    tls_bridge::half made{client_socket{context()}, {}};
+    failed = tls_bridge::connect(table(), tls_.scratch, tls_.context, server_->session,
+      std::move(socket_), made, [this](const error_code& said) {
+        if (user_ != nullptr) user_->link_connected(said);
+      });
+    if (!failed) {
+      socket_ = std::move(made.socket);
+      hold_ = std::move(made.hold);
+      return;
+    }
+  }
+  if (user_ != nullptr) user_->link_connected(failed);
 }
 
 void upstream_link::send(std::array<asio::const_buffer, 2> bytes) {
@@ -147,24 +166,26 @@ void upstream_link::send(std::array<asio::const_buffer, 2> bytes) {
 
 void upstream_link::wait_to_send() {
   sending_ = true;
-  socket_.async_wait(tcp::socket::wait_write, counted([this](const error_code& error, std::size_t) {
-    sending_ = false;
-    if (user_ != nullptr) user_->link_sent(error);
-  }));
+  socket_.async_wait(
+    client_socket::wait_write, counted([this](const error_code& error, std::size_t) {
+      sending_ = false;
+      if (user_ != nullptr) user_->link_sent(error);
+    }));
 }
 
 void upstream_link::wait_to_receive() {
   if (receiving_) return;
   receiving_ = true;
-  socket_.async_wait(tcp::socket::wait_read, counted([this](const error_code& error, std::size_t) {
-    receiving_ = false;
-    if (user_ != nullptr) user_->link_received(error);
-  }));
+  socket_.async_wait(
+    client_socket::wait_read, counted([this](const error_code& error, std::size_t) {
+      receiving_ = false;
+      if (user_ != nullptr) user_->link_received(error);
+    }));
 }
 
 void upstream_link::end_sending() {
   error_code ignored;  // a connection that is broken says so when it is read
-  socket_.shutdown(tcp::socket::shutdown_send, ignored);
+  socket_.shutdown(client_socket::shutdown_send, ignored);
 }
 
 void upstream_link::receive(std::size_t most) {
@@ -180,7 +201,7 @@ void upstream_link::receive(std::size_t most) {
       filled_ = count == size;
       in_.commit(count);
       if (user_ != nullptr) {
-        user_->link_received(error);
+        user_->link_received(hold_.end_of(error));
       } else {
         // Unused: its end, or bytes that nobody asked for.
         close(close_reason::peer_closed);
@@ -188,8 +209,8 @@ void upstream_link::receive(std::size_t most) {
     }));
 }
 
-tcp::socket upstream_link::take_socket() {
-  tcp::socket socket = std::move(socket_);
+client_socket upstream_link::take_socket() {
+  client_socket socket = std::move(socket_);
   user_ = nullptr;
   close(close_reason::handed_on);
   return socket;

@@ -14,6 +14,7 @@
 #include "previewd/net/http/buffer.hpp"
 #include "previewd/net/http/live.hpp"
 #include "previewd/net/http/open_counts.hpp"
+#include "previewd/net/http/tls_bridge.hpp"
 #include "previewd/os/sock_diag.hpp"
 
 namespace previewd::net::http {
@@ -24,7 +25,7 @@ class upstream_link;
 asio::ip::tcp::endpoint address_of(const endpoint& target);
 
 /// Opens a socket for it that no child process inherits.
-error_code open_socket(asio::ip::tcp::socket& socket, const asio::ip::tcp::endpoint& address);
+error_code open_socket(client_socket& socket, const asio::ip::tcp::endpoint& address);
 
 /// Whether a connection failed for want of descriptors, memory or ports of our own, which tells
 /// nothing about the server.
@@ -43,6 +44,9 @@ struct upstream_server {
   uint8_t told = 0;
   /// Absent from the routes, or held: nothing may be open to it.
   bool closed_off = false;
+
+  /// Of its last connection, where it speaks HTTPS.
+  std::shared_ptr<tls::session_slot> session = std::make_shared<tls::session_slot>();
 
   std::unordered_set<live_object*> users;  // connections and tunnels that lead to it
   std::vector<upstream_link*> idle;        // the last one used comes last
@@ -72,6 +76,12 @@ private:
   std::vector<os::listening_socket> sockets_;
 };
 
+/// What the connections of one I/O thread to servers that speak HTTPS share.
+struct tls_client {
+  tls::client_context context;
+  std::vector<char>& scratch;  // of whoever reads right now and keeps nothing
+};
+
 /// Who uses a connection to a server. Each call is the last thing that its caller does.
 class link_user {
 public:
@@ -88,16 +98,18 @@ protected:
 /// One connection to a server: used by one request, or idle.
 class upstream_link final : public live_object {
 public:
-  /// `guard` outlives it. `slot`: its place in the count of the workspace.
-  upstream_link(
-    live_table& table, std::shared_ptr<upstream_server> server, port_guard& guard, open_slot slot);
+  /// `guard` and `tls` outlive it. `slot`: its place in the count of the workspace.
+  upstream_link(live_table& table, std::shared_ptr<upstream_server> server, port_guard& guard,
+    tls_client& tls, open_slot slot);
 
   const std::shared_ptr<upstream_server>& server() const noexcept { return server_; }
 
   void attach(link_user& user) noexcept { user_ = &user; }
   void detach() noexcept { user_ = nullptr; }
 
-  /// Connects, and makes sure to whom; then `link_connected`.
+  /// Connects, makes sure to whom, and shakes hands where the server speaks HTTPS; then
+  /// `link_connected`: with EPROTO if what it speaks is not TLS, `eof` or a reset if it went away
+  /// in the midst of that.
   void connect();
 
   /// Writes all of both, gathered; then `link_sent`. One at a time; the bytes stay where they are
@@ -124,8 +136,10 @@ public:
   std::string_view unread() const noexcept { return in_.view(); }
   void consume(std::size_t count) noexcept { in_.consume(count); }
 
-  /// The socket, for a tunnel. Nothing may be under way; the link closes.
-  asio::ip::tcp::socket take_socket();
+  /// The socket, for a tunnel. Nothing may be under way; the link closes. The hold of one that is
+  /// encrypted has to be taken before.
+  client_socket take_socket();
+  tls_hold take_hold() noexcept { return std::move(hold_); }
   open_slot take_slot() noexcept { return std::move(slot_); }
 
 protected:
@@ -133,10 +147,13 @@ protected:
 
 private:
   friend class idle_links;
+  void connected(const error_code& error);
 
   std::shared_ptr<upstream_server> server_;
   port_guard& guard_;
-  asio::ip::tcp::socket socket_;
+  tls_client& tls_;
+  client_socket socket_;
+  tls_hold hold_;
   open_slot slot_;
   link_user* user_ = nullptr;
   flat_buffer in_;

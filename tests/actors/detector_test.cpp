@@ -59,6 +59,33 @@ TEST_CASE(
   CHECK(servers.front().command == "node server.js");
 }
 
+TEST_CASE("a server speaks what the look has found, whatever was printed", "[actors][detector]") {
+  detecting w;
+  const bool printed = GENERATE(false, true);
+  const auto spoken = GENERATE(scheme::http, scheme::https);
+  if (printed)
+    caf::anon_send(w.detector(), output_atom_v, std::vector<url_hint>{{scheme::https, 5173}});
+  w.sockets({socket_at("127.0.0.1", 5173, 1)});
+  w.advance(40ms);
+  REQUIRE(w.io.looks.size() == 1);
+  CHECK(w.io.looks.front().target.scheme == (printed ? scheme::https : scheme::http));
+
+  // Silent at first: a guess is corrected by the answer.
+  identity what = page();
+  what.outcome = identity::verdict::silent;
+  what.scheme = w.io.looks.front().target.scheme;
+  w.answer(what);
+  what = page();
+  what.scheme = spoken;
+  w.answer(what);
+
+  const auto servers = w.status().servers;
+  REQUIRE(servers.size() == 1);
+  CHECK(servers.front().upstream == endpoint{"127.0.0.1", 5173, spoken});
+  REQUIRE(w.io.route_of(servers.front().ref) != nullptr);
+  CHECK(w.io.route_of(servers.front().ref)->upstream.scheme == spoken);
+}
+
 TEST_CASE("a port check is no server", "[actors][detector]") {
   detecting w;
 

@@ -12,6 +12,7 @@ import {once} from 'node:events';
 import {cp, mkdir, mkdtemp, readFile, rm, writeFile} from 'node:fs/promises';
 import {existsSync, rmSync} from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import net from 'node:net';
 import {homedir, tmpdir} from 'node:os';
 import {dirname, join, resolve} from 'node:path';
@@ -50,9 +51,9 @@ async function until(ms, what, look, every = 50) {
 }
 
 /** One request on a connection of its own. Rejects when no whole answer comes. */
-function ask({host = '127.0.0.1', port, path, headers = {}, method = 'GET', body, ms = 60_000}) {
+function ask({host = '127.0.0.1', port, path, headers = {}, method = 'GET', body, ms = 60_000, by = http}) {
   return new Promise((done, failed) => {
-    const request = http.request({host, port, path, method, headers, agent: false}, (answer) => {
+    const request = by.request({host, port, path, method, headers, agent: false, rejectUnauthorized: false}, (answer) => {
       const parts = [];
       answer.on('data', (part) => parts.push(part));
       answer.on('error', failed);
@@ -87,14 +88,14 @@ async function listening(port) {
 }
 
 /** The first answer that a client gets which asks the server itself, as soon as it listens. */
-async function watchPort(port, stopped) {
+async function watchPort(port, by, stopped) {
   let listens = null;
   while (!stopped.aborted) {
     const address = await listening(port);
     if (address) {
       listens ??= now();
       try {
-        const answer = await ask({host: address, port, path: '/', headers: {host: `localhost:${port}`, accept: 'text/html'}});
+        const answer = await ask({host: address, port, by, path: '/', headers: {host: `localhost:${port}`, accept: 'text/html'}});
         if (answer.status < 500) return {listens, answers: now()};
       } catch {
         // a port check, or not ready yet
@@ -370,7 +371,7 @@ async function run(service, server) {
   const stopped = new AbortController();
   try {
     await until(10_000, 'a prompt', async () => /[$#] $/.test(await service.api('GET', `/api/terminals/${terminal.id}/output?after=0`)));
-    const watching = watchPort(port, stopped.signal);
+    const watching = watchPort(port, server.https ? https : http, stopped.signal);
     const begun = now();
     await type(`${server.command.replaceAll(/(?<![A-Z_])PORT(?!=)/g, port)}\r`);
     const started = await service.event('previewServerStarted', 150_000, seen, (data) => data.port === port);

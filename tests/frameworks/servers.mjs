@@ -9,6 +9,7 @@
 //   edit       file, old text, new text: the HMR socket says something after it
 //   restart    file that is touched so that the server restarts itself
 //   sameSocket  its restart keeps the socket
+//   https      it speaks HTTPS, with a certificate that it has signed itself
 //   base       it was told its base, so its pages are below the path address
 //   needs      a program that may be missing
 //   fast       part of the fast run
@@ -21,6 +22,8 @@ export const servers = [
   {name: 'Vite 8, --base', package: 'vite', project: 'vite8', command: 'npx vite --port PORT --base $PREVIEWD_BASE', type: 'vite', text: null,
     asset: '/preview/p/u/src/main.js', base: true,
     hmr: {...viteHmr, path: '/preview/p/u/', token: ['/preview/p/u/@vite/client', viteHmr.token[1]]}, edit: ['src/greet.js', 'hello', 'good day']},
+  {name: 'Vite 8, HTTPS', package: 'vite', project: 'vite8-https', command: 'npm run dev -- --port PORT', type: 'vite', text: null,
+    asset: '/src/main.js', https: true, hmr: viteHmr, edit: ['src/greet.js', 'hello', 'good day'], restart: 'vite.config.js', fast: true},
   {name: 'Vite 5', package: 'vite', project: 'vite5', command: 'npm run dev -- --port PORT', type: 'vite', text: null, asset: '/src/main.js',
     hmr: viteHmr, edit: ['src/greet.js', 'hello', 'good day']},
   {name: 'Astro', package: 'astro', project: 'astro', command: 'npm run dev -- --port PORT', type: 'astro', asset: '/@vite/client', hmr: viteHmr,
@@ -62,6 +65,8 @@ export const servers = [
   {name: 'Fastify', package: 'fastify', project: 'node-tools', command: 'PORT=PORT npm run fastify', type: 'http', text: '"preview"'},
   {name: 'python3 -m http.server', project: 'python', command: '/usr/bin/python3 -m http.server PORT', type: 'python', needs: '/usr/bin/python3',
     fast: true},
+  {name: 'python3, ssl', project: 'python', command: '/usr/bin/python3 https_server.py PORT', type: 'python', needs: '/usr/bin/python3',
+    https: true, fast: true},
   {name: 'Flask', project: 'python', command: '/usr/bin/flask --app flask_app run --port PORT', type: 'flask', needs: '/usr/bin/flask'},
   {name: 'Flask, --debug', project: 'python', command: '/usr/bin/flask --app flask_app --debug run --port PORT', type: 'flask',
     needs: '/usr/bin/flask', restart: 'flask_app.py', sameSocket: true},

@@ -141,6 +141,9 @@ public:
     if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
   }
 
+  /// The descriptor, which is somebody else's now.
+  int release() { return std::exchange(descriptor_, -1); }
+
 private:
   bool ready(short events) {
     if (descriptor_ < 0) return false;

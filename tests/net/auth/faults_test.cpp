@@ -13,7 +13,7 @@ using previewd::os::short_transfer;
 
 TEST_CASE("a file of keys that cannot be read is named, and read the next time",
   "[net][auth][faults][I3]") {
-  const fault failing = GENERATE(from_range(all_faults({"auth."})));
+  const fault failing = GENERATE(from_range(all_faults({"key_file."})));
   INFO(failing.describe());
   key_folder folder;
   const std::string file = folder.add("main.key", std::string(40, 's'));

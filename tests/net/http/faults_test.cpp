@@ -8,6 +8,7 @@
 #include "previewd/tests/net/http/world.hpp"
 #include "previewd/tests/support/faults.hpp"
 #include "previewd/tests/support/resource_check.hpp"
+#include "previewd/tests/support/tls_peer.hpp"
 
 using namespace previewd;
 using namespace previewd::test;
@@ -76,6 +77,40 @@ TEST_CASE(
     CHECK(first.wait_for_end());
 
     CHECK(contains(world.get("/x"), "200 OK"));
+  }
+  CHECK(resources.difference() == "");
+}
+
+TEST_CASE(
+  "an HTTPS server that there is nothing to speak to it with is told so, and met afterwards",
+  "[net][http][tls][faults]") {
+  const test::fault fault = GENERATE(from_range(all_faults({"tls."})));
+  INFO(fault.describe());
+  const tls_context context = serving(certificate{});
+  const resource_check resources;
+  {
+    proxied world;
+    world.to.upstream.scheme = scheme::https;
+    world.apply(routes_of(2, {world.to}));
+    raw_peer client = world.connect();
+    const bool told = fault.error != EINTR;
+    {
+      const armed failing{fault.at->name(), fault.plan(1, 1)};
+      client.send(world.request("GET"));
+      if (told) {
+        const std::string answer = client.read_until("}");
+        CHECK(contains(answer, "503 "));
+        CHECK(contains(answer, "\"code\":\"out_of_resources\""));
+        CHECK_FALSE(tls_peer::accept(world.upstream.accept(), context).open());
+        CHECK(failing.hits() == 1);
+      }
+    }
+
+    if (told) client.send(world.request("GET"));
+    tls_peer server = tls_peer::accept(world.upstream.accept(), context);
+    server.read_head();
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n}");
+    CHECK(contains(client.read_until("}"), "200 OK"));
   }
   CHECK(resources.difference() == "");
 }
