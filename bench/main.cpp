@@ -10,6 +10,7 @@
 #include <sstream>
 #include <string>
 
+#include "events.hpp"
 #include "load.hpp"
 #include "terminal.hpp"
 #include "upstream.hpp"
@@ -131,8 +132,8 @@ int run(request& asked) {
 }  // namespace
 
 /// Load for proxies, and the server behind them: `previewd-bench http --port 4000`, `previewd-bench
-/// upstream`; and for terminals. Exit code 0: all went well; 1: nothing was completed, or something
-/// failed.
+/// upstream`; for terminals and for events. Exit code 0: all went well; 1: nothing was completed,
+/// or something failed.
 int main(int argument_count, char** arguments) {
   std::signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
@@ -214,6 +215,7 @@ int main(int argument_count, char** arguments) {
   add_patience(stop);
 
   const auto run_terminal = add_terminal_command(app);
+  const auto run_events = add_events_command(app);
   try {
     app.parse(argument_count, arguments);
   } catch (const CLI::ParseError& error) {
@@ -221,6 +223,7 @@ int main(int argument_count, char** arguments) {
   }
   if (serve->parsed()) return run_upstream(upstream);
   if (app.got_subcommand("terminal")) return run_terminal();
+  if (app.got_subcommand("events")) return run_events();
 
   const bool given = [&] {
     for (const char* name : {"--clients", "--tunnels"})

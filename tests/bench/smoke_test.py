@@ -6,10 +6,12 @@
 
 import contextlib
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
+import threading
 import unittest
 
 BENCH = sys.argv.pop(1)
@@ -102,6 +104,70 @@ class Loads(unittest.TestCase):
                 done = run(*wrong)
                 self.assertNotIn(done.returncode, (0, 1))
                 self.assertTrue(done.stderr)
+
+
+class Events(unittest.TestCase):
+    """A server that speaks as much of Socket.IO as the clients need, and registers what it is asked to."""
+
+    def serve(self, tells):
+        listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        members = []
+
+        def frame(text):
+            return bytes([0x81, len(text)]) + text.encode()
+
+        def client(connection):
+            with connection, contextlib.suppress(OSError):
+                stream = connection.makefile("rb")
+                while head := stream.readline():
+                    length, upgrade = 0, False
+                    while (line := stream.readline()) not in (b"\r\n", b""):
+                        name, _, value = line.decode().partition(":")
+                        length = int(value) if name == "Content-Length" else length
+                        upgrade = upgrade or name == "Upgrade"
+                    if not upgrade:
+                        stream.read(length)
+                        for member in members:
+                            member.sendall(frame('42["event",{}]') * tells)
+                        body = b'{"generation":1}'
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+                        continue
+                    self.assertEqual(head, b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n")
+                    connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + frame("0{}") + frame("2"))
+                    expected = ["40", "3", '420["joinProject",{"projectId":"bench"}]']
+                    while expected:
+                        first, size = stream.read(2)
+                        self.assertEqual((first, size & 0x80, stream.read(4)), (0x81, 0x80, bytes(4)))
+                        text = stream.read(size & 0x7F).decode()
+                        self.assertEqual(text, expected.pop(0))
+                        if text == "40":
+                            connection.sendall(frame('40{"sid":"s"}'))
+                    members.append(connection)
+                    connection.sendall(frame('430[{"ok":true}]'))
+                    stream.read(1)
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=client, args=(listening.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        self.addCleanup(listening.close)
+        return listening.getsockname()[1]
+
+    def bench(self, tells):
+        return run("events", "--port", self.serve(tells), "--pid", os.getpid(), "--clients", 3, "--events", 2)
+
+    def test_events_are_counted_once_they_are_with_everybody(self):
+        done = self.bench(1)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        result = json.loads(done.stdout)
+        self.assertEqual((result["clients"], result["events"]), (3, 4))
+        self.assertGreater(result["p50"], 0)
+
+    def test_an_event_that_comes_twice_is_a_failure(self):
+        done = self.bench(2)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
 
 
 if __name__ == "__main__":
