@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "previewd/net/http/exchange.hpp"
+#include "previewd/net/ws/frame_reader.hpp"
 #include "previewd/net/ws/message_kind.hpp"
 
 /// WebSockets of our own clients (RFC 6455); those of previews are tunnels (net/http/tunnel.hpp).
@@ -29,13 +30,19 @@ public:
   virtual void on_open(websocket& from) = 0;
   /// A whole message. The view is good for this call.
   virtual void on_frame(websocket& from, message_kind kind, std::string_view bytes) = 0;
-  /// A frame has been written.
+  /// Frames have been written (`websocket_limits::tells`).
   virtual void on_sent(websocket& from) = 0;
   /// The last handler has run, whatever ended it: destroy it, nothing else follows.
   virtual void on_gone(websocket& from) = 0;
 
 protected:
   ~websocket_owner() = default;
+};
+
+/// Of which frames the owner hears that they have been written.
+enum class tells_of : uint8_t {
+  all,     // at the latest when the event loop comes round
+  waiting  // of those that the peer did not take at once; the others cost no turn of the loop
 };
 
 /// What one connection may hold and how long it may take.
@@ -45,19 +52,11 @@ struct websocket_limits {
   std::chrono::milliseconds closing{10'000};  // for what is queued, and for the peer's close frame
   /// A peer that has been silent for half of it is pinged, and given up at its end; 0: never.
   std::chrono::milliseconds silence{0};
+  tells_of tells = tells_of::all;
 };
 
-/// Codes of a close frame (RFC 6455, section 7.4.1); 4000 to 4999 are an application's own.
-namespace close_code {
-constexpr uint16_t normal = 1000;
-constexpr uint16_t going_away = 1001;
-constexpr uint16_t unsupported_data = 1003;
-constexpr uint16_t invalid_data = 1007;
-constexpr uint16_t policy_violation = 1008;
-}  // namespace close_code
-
 /// The server's end of one WebSocket (RFC 6455), without compression. Lives on one I/O thread; its
-/// owner destroys it when told that it is gone.
+/// owner destroys it when told that it is gone. While nothing is under way it holds no buffers.
 class websocket {
 public:
   /// `number` is the owner's name for it.
@@ -72,10 +71,11 @@ public:
   /// Answers the handshake, then reads. Call once.
   void start();
 
-  /// Queues a frame. The queue has no limit of its own: the owner looks at `queued_bytes`.
+  /// Sends a frame: at once as far as the peer takes it, the rest is queued. The queue has no limit
+  /// of its own: the owner looks at `queued_bytes`.
   void send(frame what);
 
-  /// Bytes that are queued or being written.
+  /// Bytes of frames that have not been written whole.
   std::size_t queued_bytes() const noexcept;
 
   /// Sends what is queued, then a close frame with the code, and waits for the peer's, all within
