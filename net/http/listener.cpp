@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -79,14 +80,18 @@ int open_tcp(any_address& address, sharing how) {
     return ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   });
   if (fd < 0) return -errno;
-  const auto turn_on = [fd](int level, int option) {
-    const int on = 1;
-    return os::system_call(
-             set_option, [&] { return ::setsockopt(fd, level, option, &on, sizeof on); }) == 0;
+  const auto set = [fd](int level, int option, int value = 1) {
+    return os::system_call(set_option,
+             [&] { return ::setsockopt(fd, level, option, &value, sizeof value); }) == 0;
   };
-  bool failed = !turn_on(SOL_SOCKET, SO_REUSEADDR);
-  if (address.storage.ss_family == AF_INET6) failed = failed || !turn_on(IPPROTO_IPV6, IPV6_V6ONLY);
-  if (how == sharing::with_threads) failed = failed || !turn_on(SOL_SOCKET, SO_REUSEPORT);
+  bool failed = !set(SOL_SOCKET, SO_REUSEADDR);
+  if (address.storage.ss_family == AF_INET6) failed = failed || !set(IPPROTO_IPV6, IPV6_V6ONLY);
+  if (how == sharing::with_threads) failed = failed || !set(SOL_SOCKET, SO_REUSEPORT);
+  // What is accepted has these too (tcp(7)). A client that has vanished without a word is noticed
+  // after two minutes.
+  failed = failed || !set(IPPROTO_TCP, TCP_NODELAY) || !set(SOL_SOCKET, SO_KEEPALIVE) ||
+           !set(IPPROTO_TCP, TCP_KEEPIDLE, 60) || !set(IPPROTO_TCP, TCP_KEEPINTVL, 15) ||
+           !set(IPPROTO_TCP, TCP_KEEPCNT, 4);
   failed = failed || bind_to(fd, address) != 0 || listen_at(fd) != 0;
   if (!failed) return fd;
   const int error = errno;

@@ -223,7 +223,8 @@ private:
         pause(failure);
         return;
       }
-      if (family_ != AF_UNIX) socket.set_option(asio::ip::tcp::no_delay{true}, error);
+      // Said once, it is not found out anew by each operation.
+      socket.non_blocking(true, error);
       failing_ = false;
       std::string address = address_text(peer);
       open_slot slot;

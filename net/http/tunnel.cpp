@@ -23,18 +23,6 @@ constexpr uint64_t small_turn = 16 * 1024;
 constexpr uint32_t most_small_turns = 16;
 constexpr std::chrono::seconds quiet{1};
 
-// A client that has vanished without a word is noticed after two minutes (tcp(7)).
-void keep_alive(client_socket& socket) {
-  error_code ignored;  // only noticed later without it, and a UNIX socket knows none of this
-  socket.set_option(asio::socket_base::keep_alive{true}, ignored);
-  using seconds_option = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPIDLE>;
-  using interval_option = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPINTVL>;
-  using count_option = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPCNT>;
-  socket.set_option(seconds_option{60}, ignored);
-  socket.set_option(interval_option{15}, ignored);
-  socket.set_option(count_option{4}, ignored);
-}
-
 }  // namespace
 
 void tunnel::open(
@@ -63,9 +51,9 @@ tunnel::tunnel(server_core& core, client_socket client, client_socket upstream,
 
 void tunnel::start() {
   error_code error;
-  keep_alive(client_);
-  client_.non_blocking(true, error);
-  if (!error) upstream_.non_blocking(true, error);
+  // Usually they are already.
+  if (!client_.non_blocking()) client_.non_blocking(true, error);
+  if (!error && !upstream_.non_blocking()) upstream_.non_blocking(true, error);
   if (error) {
     close(close_reason::peer_closed);
     return;

@@ -1,5 +1,6 @@
 #include "previewd/net/http/upstream.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,8 +21,44 @@ namespace {
 
 const os::call_site new_socket{"upstream.socket", {EMFILE, ENFILE, ENOMEM, ENOBUFS}};
 const os::call_site watch_socket{"upstream.watch", {ENOMEM, ENOSPC}};
+const os::call_site begin_connecting{"upstream.connect", {ENOBUFS, EADDRNOTAVAIL}};
 
 constexpr std::size_t smallest_read = 8 * 1024;
+
+/// A socket for an address; -1 and errno. By hand, since Asio's own way lets the processes of a
+/// terminal inherit it.
+int new_descriptor(const tcp::endpoint& address) {
+  return os::system_call(new_socket, [&] {
+    return ::socket(address.address().is_v6() ? AF_INET6 : AF_INET,
+      SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  });
+}
+
+/// Gives Asio the socket, which is still the caller's if that fails.
+error_code watch(client_socket& socket, const tcp::endpoint& address, int descriptor) {
+  error_code error;
+  if (os::system_call(watch_socket, [&] {
+        socket.assign(address.protocol(), descriptor, error);
+        errno = error.value();
+        return error ? -1 : 0;
+      }) != 0)
+    return os::last_error();
+  // Said once, it is not found out anew by each operation.
+  socket.non_blocking(true, error);
+  return {};
+}
+
+/// Whether a connection that was under way is there, or is known to have failed (connect(2)).
+bool has_answered(int descriptor, error_code& failed) {
+  pollfd asked{descriptor, POLLOUT, 0};
+  if (::poll(&asked, 1, 0) != 1) return false;
+  int error = 0;
+  socklen_t size = sizeof error;
+  if ((asked.revents & (POLLERR | POLLHUP)) != 0 &&
+      ::getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size) == 0)
+    failed = os::system_error(error);
+  return true;
+}
 
 }  // namespace
 
@@ -34,22 +71,11 @@ tcp::endpoint address_of(const endpoint& target) {
 }
 
 error_code open_socket(client_socket& socket, const tcp::endpoint& address) {
-  // By hand, since Asio's own way lets the processes of a terminal inherit it.
-  const bool v6 = address.address().is_v6();
-  const int descriptor = os::system_call(new_socket, [&] {
-    return ::socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  });
+  const int descriptor = new_descriptor(address);
   if (descriptor < 0) return os::last_error();
-  error_code error;
-  if (os::system_call(watch_socket, [&] {
-        socket.assign(v6 ? tcp::v6() : tcp::v4(), descriptor, error);
-        errno = error.value();
-        return error ? -1 : 0;
-      }) == 0)
-    return {};
-  error = os::last_error();
-  ::close(descriptor);
-  return error;
+  const error_code failed = watch(socket, address, descriptor);
+  if (failed) ::close(descriptor);
+  return failed;
 }
 
 bool is_our_shortage(const error_code& error) noexcept {
@@ -123,20 +149,50 @@ void upstream_link::closing() {
 }
 
 void upstream_link::connect() {
-  const error_code failed = open_socket(socket_, server_->address);
-  if (failed) {
-    asio::post(context(), [next = counted([this, failed](const error_code&, std::size_t) {
-      if (user_ != nullptr) user_->link_connected(failed);
-    })]() mutable { next(error_code{}); });
+  const tcp::endpoint& address = server_->address;
+  // Before Asio knows the socket. On loopback a connection is there, or refused, as soon as it has
+  // been asked for, and Asio would go on waking up for the room to write in a socket that it has
+  // once waited to connect.
+  const int descriptor = new_descriptor(address);
+  error_code failed = descriptor < 0 ? os::last_error() : error_code{};
+  bool under_way = false;
+  if (!failed && os::system_call(begin_connecting, [&] {
+        return ::connect(descriptor, address.data(), static_cast<socklen_t>(address.size()));
+      }) != 0) {
+    failed = os::last_error();
+    under_way = failed == os::system_error(EINPROGRESS);
+    if (under_way) failed = {};
+  }
+  if (under_way) under_way = !has_answered(descriptor, failed);
+  if (!failed) failed = watch(socket_, address, descriptor);
+  if (failed && !socket_.is_open() && descriptor >= 0) ::close(descriptor);
+  if (!failed && under_way) {
+    connect_later();
     return;
   }
-  socket_.async_connect(server_->address, counted([this](const error_code& error, std::size_t) {
-    if (!error) {
-      error_code ignored;  // only slower without it
-      socket_.set_option(tcp::no_delay{true}, ignored);
-    }
-    connected(error ? error : guard_.check(*server_));
-  }));
+  asio::post(context(), [next = counted([this, failed](const error_code&, std::size_t) {
+    reached(failed);
+  })]() mutable { next(error_code{}); });
+}
+
+void upstream_link::connect_later() {
+  socket_.async_wait(
+    client_socket::wait_write, counted([this](const error_code& error, std::size_t) {
+      error_code failed = error;
+      if (!failed && !has_answered(socket_.native_handle(), failed)) {
+        connect_later();
+      } else {
+        reached(failed);
+      }
+    }));
+}
+
+void upstream_link::reached(const error_code& error) {
+  if (!error) {
+    error_code ignored;  // only slower without it
+    socket_.set_option(tcp::no_delay{true}, ignored);
+  }
+  connected(error ? error : guard_.check(*server_));
 }
 
 void upstream_link::connected(const error_code& error) {

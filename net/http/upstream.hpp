@@ -147,6 +147,8 @@ protected:
 
 private:
   friend class idle_links;
+  void connect_later();
+  void reached(const error_code& error);
   void connected(const error_code& error);
 
   std::shared_ptr<upstream_server> server_;
