@@ -22,9 +22,10 @@ int main(int argc, char** argv) {
   const auto& settings = std::get<previewd::settings>(loaded);
   previewd::log::configure(settings.log);
   // Every terminal and every client is a descriptor or two: take all that we may have. A client of
-  // a preview has two, its own and the one of its server.
+  // a preview has two, its own and the one of its server; one that is encrypted has two more.
   const uint64_t descriptors = previewd::os::raise_descriptor_limit();
-  if (descriptors < 2 * uint64_t{settings.limits.connections} + 256)
+  const uint64_t a_client = settings.tls.certificate_file.empty() ? 2 : 4;
+  if (descriptors < a_client * settings.limits.connections + 256)
     previewd::log::warn("few_descriptors",
       "limits.connections is more than the limit of open descriptors (RLIMIT_NOFILE) allows; some "
       "clients will be answered 503",
@@ -54,7 +55,10 @@ int main(int argc, char** argv) {
     std::cout << "previewd listening on " << address << std::endl;
 
   int signal = 0;
-  while (sigwait(&ending, &signal) == 0 && signal == SIGHUP) service.reload_keys();
+  while (sigwait(&ending, &signal) == 0 && signal == SIGHUP) {
+    service.reload_keys();
+    service.reload_certificate();
+  }
   // A second signal ends the process at once, as it would without us.
   pthread_sigmask(SIG_UNBLOCK, &ending, nullptr);
   service.stop();

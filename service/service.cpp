@@ -25,6 +25,7 @@
 #include "previewd/net/http/access.hpp"
 #include "previewd/net/kernel/kernel_watch.hpp"
 #include "previewd/net/reporter.hpp"
+#include "previewd/net/tls/context.hpp"
 #include "previewd/os/cgroup.hpp"
 #include "previewd/os/child_reaper.hpp"
 #include "previewd/os/descriptors.hpp"
@@ -72,6 +73,8 @@ net::http::http_settings http_settings_of(const settings& wanted, std::size_t th
   http.connections = std::max<std::size_t>(1, wanted.limits.connections / threads);
   http.per_address = wanted.limits.per_address;
   http.per_workspace = wanted.limits.per_workspace;
+  http.over =
+    wanted.tls.certificate_file.empty() ? net::http::transport::plain : net::http::transport::tls;
   http.preview_domain = wanted.preview.domain;
   const bool paths = wanted.preview.path == path_addresses::by_mode
                        ? wanted.auth.mode == auth_mode::none
@@ -84,6 +87,10 @@ net::http::http_settings http_settings_of(const settings& wanted, std::size_t th
                    ? net::http::metrics_access::open
                    : net::http::metrics_access::guarded;
   return http;
+}
+
+net::tls::certificate_files certificate_files_of(const settings& wanted) {
+  return {.certificate = wanted.tls.certificate_file, .key = wanted.tls.key_file};
 }
 
 net::auth::key_files key_files_of(const settings& wanted) {
@@ -238,6 +245,12 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
     if (auto* why = std::get_if<std::string>(&read)) return "cannot start: " + *why;
     rules = std::get<0>(std::move(read));
   }
+  std::shared_ptr<const net::tls::server_context> certificate;
+  if (!wanted.tls.certificate_file.empty()) {
+    auto read = net::tls::load_certificate(certificate_files_of(wanted));
+    if (auto* why = std::get_if<std::string>(&read)) return "cannot start: " + *why;
+    certificate = std::get<0>(std::move(read));
+  }
   std::vector<net::http::listen_spec> where;
   for (const listen_address& one : wanted.listen)
     where.push_back({one.address, one.port, one.path});
@@ -253,13 +266,14 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
   auto running = std::make_unique<parts>(system, wanted, role);
   net::api::address_settings addresses;
   addresses.domain = wanted.preview.domain;
+  if (certificate != nullptr) addresses.scheme = "https";
   for (const auto& listener : opened.listeners) {
     const net::http::listen_spec& at = listener.at;
     const bool v6 = at.address.find(':') != std::string::npos;
-    running->addresses.push_back(
-      at.path.empty()
-        ? "http://" + (v6 ? "[" + at.address + "]" : at.address) + ":" + std::to_string(at.port)
-        : "unix:" + at.path);
+    running->addresses.push_back(at.path.empty() ? addresses.scheme + "://" +
+                                                     (v6 ? "[" + at.address + "]" : at.address) +
+                                                     ":" + std::to_string(at.port)
+                                                 : "unix:" + at.path);
     if (at.path.empty()) running->own_ports.push_back(at.port);
   }
   for (const auto& listener : opened.listeners) {
@@ -351,6 +365,7 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
       lane->thread, http_settings_of(wanted, threads),
       [all](net::http::exchange_ptr request) { all->api->handle(request); }, loading_pages());
     if (rules) lane->http->demand(*rules);
+    lane->http->show(certificate);
     thread_parts.push_back({&lane->thread, lane->http.get(), lane->socketio.get(),
       lane->attach.get(), lane->events.get()});
     peers.push_back(lane->http.get());
@@ -399,6 +414,19 @@ void service::reload_keys() {
   for (auto& one : parts_->lanes)
     one->thread.post([part = one.get(), keys] { part->http->rules()->set_keys(keys); });
   log::info("reload", "The keys have been read again", {{"keys", keys->size()}});
+}
+
+void service::reload_certificate() {
+  if (parts_->wanted.tls.certificate_file.empty()) return;
+  const auto read = net::tls::load_certificate(certificate_files_of(parts_->wanted));
+  if (const auto* why = std::get_if<std::string>(&read)) {
+    log::error("reload_failed", "The certificate stays as it was: " + *why);
+    return;
+  }
+  for (auto& one : parts_->lanes)
+    one->thread.post(
+      [part = one.get(), certificate = std::get<0>(read)] { part->http->show(certificate); });
+  log::info("reload", "The certificate has been read again");
 }
 
 void service::stop() {

@@ -42,8 +42,8 @@ public:
   service(const service&) = delete;
   service& operator=(const service&) = delete;
 
-  /// Where it listens, ports resolved: `http://127.0.0.1:4000`, `unix:/run/previewd.sock`. Any
-  /// thread.
+  /// Where it listens, ports resolved: `http://127.0.0.1:4000` (`https:` with a certificate),
+  /// `unix:/run/previewd.sock`. Any thread.
   const std::vector<std::string>& addresses() const noexcept;
 
   /// The registry, and where events can be had, for an embedding application. Any thread.
@@ -54,6 +54,10 @@ public:
   /// keys in them count. Where that fails the old ones stay; the log says so. Blocks while it
   /// reads: not from one of the service's own threads or actors. One call at a time.
   void reload_keys();
+
+  /// Reads the certificate and its key again (`tls.certificate_file`), as SIGHUP does: clients that
+  /// come afterwards are shown it, and connections that are open live on. Otherwise as above.
+  void reload_certificate();
 
   /// Stops accepting, removes every server with reason `shutdown`, ends every terminal, closes
   /// every connection, and joins the threads; takes at most `shutdown.timeout`. Not from one of the

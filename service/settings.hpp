@@ -125,6 +125,12 @@ struct settings {
     std::chrono::milliseconds session{12 * 3600000};  // of a browser; 1 min to 30 d
   } auth;
 
+  /// What TCP listeners show; both or none: they speak HTTP as it is.
+  struct {
+    std::string certificate_file;
+    std::string key_file;
+  } tls;
+
   struct {
     metrics_visibility visibility = metrics_visibility::guarded;
   } metrics;

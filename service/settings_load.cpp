@@ -17,6 +17,7 @@
 #define TOML_EXCEPTIONS 0
 #include <toml++/toml.h>
 
+#include "previewd/net/tls/context.hpp"
 #include "previewd/service/settings_table.hpp"
 #include "version.hpp"
 
@@ -106,6 +107,7 @@ public:
     }
     if (auto sentence = check_reach()) return wrong(*sentence);
     if (auto sentence = check_keys()) return wrong(*sentence);
+    if (auto sentence = check_certificate()) return wrong(*sentence);
     if (check->parsed()) return early_exit{.code = 0, .out = report(), .err = {}};
     return std::move(loaded_);
   }
@@ -389,6 +391,18 @@ private:
       return std::nullopt;
     return "auth.mode: token needs keys; name a file in auth.secret_file (HS256) or "
            "auth.public_key_file (EdDSA, RS256)";
+  }
+
+  /// A certificate and its key are one thing in two files.
+  problem check_certificate() {
+    const auto& [certificate, key] = loaded_.tls;
+    if (certificate.empty() && key.empty()) return std::nullopt;
+    if (key.empty()) return "tls.certificate_file: it needs its key; name the file in tls.key_file";
+    if (certificate.empty())
+      return "tls.key_file: it needs its certificate; name the file in tls.certificate_file";
+    auto read = net::tls::load_certificate({.certificate = certificate, .key = key});
+    if (auto* why = std::get_if<std::string>(&read)) return "tls: " + *why;
+    return std::nullopt;
   }
 
   /// `previewd check-config`.

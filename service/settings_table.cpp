@@ -345,6 +345,13 @@ problem read_path(std::string_view written, std::string& result) {
   return std::nullopt;
 }
 
+/// The same, or none.
+problem read_path_or_none(std::string_view written, std::string& result) {
+  if (!written.empty()) return read_path(written, result);
+  result.clear();
+  return std::nullopt;
+}
+
 /// The name of a service in tokens.
 problem read_audience(std::string_view written, std::string& result) {
   const bool good =
@@ -483,6 +490,13 @@ std::vector<setting> setting_table(settings& target) {
   add(
     texts("public.hosts", target.public_names.hosts, "NAME", "host names without a port", read_host,
       "further names under which the service is reached, beside loopback addresses and localhost"));
+  add(text("tls.certificate_file", target.tls.certificate_file, "PATH", "an absolute path",
+    read_path_or_none,
+    "a certificate in PEM, followed by those that vouch for it; with it every TCP address speaks "
+    "HTTPS, UNIX sockets do not; read again on SIGHUP"));
+  add(text("tls.key_file", target.tls.key_file, "PATH", "an absolute path", read_path_or_none,
+    "its key in PEM, without a passphrase, which other users of the machine cannot read; read "
+    "again on SIGHUP"));
   add(text("preview.domain", target.preview.domain, "NAME", "a DNS name", read_domain,
     "the suffix of preview origins; a real one needs a wildcard DNS entry"));
   add(choice<path_addresses>("preview.path", target.preview.path,

@@ -32,12 +32,13 @@ std::size_t size_of(const response& answer) {
 
 }  // namespace
 
-connection::connection(
-  server_core& core, client_socket socket, std::string client_address, open_slot slot)
+connection::connection(server_core& core, new_client client, open_slot slot)
     : timed_object{core.live},
       core_{core},
-      socket_{std::move(socket)},
-      client_address_{std::move(client_address)},
+      socket_{std::move(client.socket)},
+      hold_{std::move(client.hold)},
+      over_{client.over},
+      client_address_{std::move(client.address)},
       trust_{core_.settings.trusted.contains(client_address_) ? peer_trust::forwarding
                                                               : peer_trust::none},
       slot_{std::move(slot)} {
@@ -51,7 +52,8 @@ connection::~connection() {
 std::string_view connection::scheme_of(const request_head& head) const noexcept {
   const std::string_view told =
     trust_ == peer_trust::forwarding ? forwarded_scheme(head) : std::string_view{};
-  return told.empty() ? std::string_view{"http"} : told;
+  if (!told.empty()) return told;
+  return over_ == transport::tls ? "https" : "http";
 }
 
 void connection::start(std::string_view read_already) {
@@ -123,7 +125,7 @@ void connection::read() {
   socket_.async_read_some(room, counted([this](const error_code& error, std::size_t count) {
     reading_ = false;
     in_.commit(count);
-    received(error);
+    received(hold_.end_of(error));
   }));
 }
 
@@ -383,6 +385,7 @@ void connection::linger() {
 }
 
 void connection::cut(close_reason why) {
+  hold_.reset();
   error_code ignored;  // an end that looks like a complete one is all that is left then
   socket_.set_option(asio::socket_base::linger{true, 0}, ignored);
   close(why);
@@ -583,16 +586,16 @@ void connection::hand_over() {
   }
   error_code error;
   // Both ends know the protocol by the family alone: a stream of the Internet or a UNIX one.
-  const int family = client_address_ == "unix"                        ? AF_UNIX
-                     : client_address_.find(':') != std::string::npos ? AF_INET6
-                                                                      : AF_INET;
+  const int family = client_address_ == "unix" || over_ == transport::tls ? AF_UNIX
+                     : client_address_.find(':') != std::string::npos     ? AF_INET6
+                                                                          : AF_INET;
   const int descriptor = socket_.release(error);
   if (error) {
     close(close_reason::peer_closed);
     return;
   }
   hand_to(*moving_to_, *target,
-    {descriptor, family, client_address_, head_text_ + std::string{in_.view()}});
+    {descriptor, family, client_address_, over_, head_text_ + std::string{in_.view()}});
   close(close_reason::handed_on);
 }
 

@@ -25,7 +25,7 @@ class service_exchange;
 /// its thread's table.
 class connection final : public timed_object {
 public:
-  connection(server_core& core, client_socket socket, std::string client_address, open_slot slot);
+  connection(server_core& core, new_client client, open_slot slot);
   ~connection() override;
 
   /// Begins to read. `read_already`: what another thread has read of it.
@@ -124,6 +124,8 @@ private:
 
   server_core& core_;
   client_socket socket_;
+  tls_hold hold_;
+  transport over_;
   std::string client_address_;
   peer_trust trust_;
   open_slot slot_;  // in the count of the address

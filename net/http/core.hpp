@@ -31,7 +31,17 @@ struct connection_move {
   int descriptor;
   int family;  // of the socket (socket(2))
   std::string client_address;
+  transport over = transport::plain;
   std::string read_already;
+};
+
+/// A client's connection as it comes: what is said to be its address, what it speaks, and the hold
+/// on the encrypted side where that is this thread's.
+struct new_client {
+  client_socket socket;
+  std::string address;
+  transport over = transport::plain;
+  tls_hold hold;
 };
 
 /// Sends it there. The socket is closed if the other thread has stopped.
@@ -67,6 +77,7 @@ struct server_core {
 
   port_guard guard;
   tls_client to_servers{{}, scratch};
+  std::shared_ptr<const tls::server_context> certificate;  // null: nothing to be shown
 
   // Last, since what it owns uses the rest.
   live_table live;
@@ -86,8 +97,7 @@ struct server_core {
   upstream_link& new_link(const std::shared_ptr<upstream_server>& server, open_slot slot);
 
   /// Begins to serve a client.
-  void add_connection(client_socket socket, std::string client_address,
-    std::string_view read_already, open_slot slot);
+  void add_connection(new_client client, std::string_view read_already, open_slot slot);
 
   /// Whether another client may come: a connection and a tunnel count alike.
   bool has_room() const noexcept { return connections + tunnels.size() < settings.connections; }

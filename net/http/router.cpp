@@ -69,7 +69,10 @@ bool is_service_origin(
   const std::size_t colon = origin.find("://");
   if (colon == std::string_view::npos) return false;
   const bool https = equal_no_case(origin.substr(0, colon), "https");
-  if (!https && !equal_no_case(origin.substr(0, colon), "http")) return false;
+  // Where the service speaks HTTPS alone, a page that came by HTTP is not its own.
+  if (!https &&
+      (settings.over == transport::tls || !equal_no_case(origin.substr(0, colon), "http")))
+    return false;
   const auto from = split_host(origin.substr(colon + 3));
   if (!from || !is_service_name(from->name, settings)) return false;
   const uint16_t usual = https ? 443 : 80;

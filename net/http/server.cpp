@@ -54,10 +54,13 @@ std::string sources_of(const http_settings& settings) {
     return out;
   }
   add("'self'");
-  add("http://localhost{port}");
-  add("http://127.0.0.1{port}");
+  // A page that came by HTTP could be anybody's where the service speaks HTTPS alone.
+  const bool http = settings.over == transport::plain;
+  const std::string own = http ? "http://" : "https://";
+  add(own + "localhost{port}");
+  add(own + "127.0.0.1{port}");
   for (const std::string& host : settings.public_hosts) {
-    add("http://" + host + "{port}");
+    if (http) add("http://" + host + "{port}");
     add("https://" + host + "{port}");
   }
   return out;
@@ -156,6 +159,7 @@ public:
       : timed_object{core.live},
         core_{core},
         family_{family_of(socket.which())},
+        over_{family_ == AF_UNIX ? transport::plain : core.settings.over},
         acceptor_{context()} {
     error_code error;
     const int descriptor = socket.release();
@@ -226,18 +230,42 @@ private:
       // Said once, it is not found out anew by each operation.
       socket.non_blocking(true, error);
       failing_ = false;
-      std::string address = address_text(peer);
+      new_client client{std::move(socket), address_text(peer), over_, {}};
       open_slot slot;
       // Clients of a UNIX socket have no address.
-      if (family_ == AF_UNIX || core_.addresses->take(address, slot)) {
-        core_.add_connection(std::move(socket), std::move(address), {}, std::move(slot));
-      } else if (core_.settings.trusted.contains(address)) {
-        core_.add_connection(std::move(socket), std::move(address), {}, {});
+      const bool welcome = family_ == AF_UNIX || core_.addresses->take(client.address, slot) ||
+                           core_.settings.trusted.contains(client.address);
+      if (!welcome && core_.refusals >= most_refusals) {
+        turn_away_at_once(client.socket);
+        continue;
+      }
+      if (over_ == transport::tls) {
+        if (const error_code failed = encrypt(client)) {
+          pause(failed.value());
+          return;
+        }
+      }
+      if (welcome) {
+        core_.add_connection(std::move(client), {}, std::move(slot));
       } else {
-        turn_away(std::move(socket));
+        turn_away(std::move(client.socket));
       }
     }
     wait();
+  }
+
+  // From here on the client's socket is the plain half of one that is encrypted.
+  error_code encrypt(new_client& client) {
+    tls_bridge::half made{client_socket{context()}, {}};
+    // Without anything to show nobody can be spoken to.
+    const error_code failed = core_.certificate == nullptr
+                                ? error_code{asio::error::no_permission}
+                                : tls_bridge::accept(core_.live, core_.scratch, core_.certificate,
+                                    std::move(client.socket), made, core_.settings.drain);
+    if (failed) return failed;
+    client.socket = std::move(made.socket);
+    client.hold = std::move(made.hold);
+    return {};
   }
 
   std::string refusal_text(const response& answer) {
@@ -247,17 +275,24 @@ private:
     return text + answer.body;
   }
 
-  void turn_away(client_socket socket) {
-    ++core_.turned_away;
+  std::string too_many_text() {
     response answer = problem(
       errc::limit_reached, "This address has limits.per_address connections open; close some.");
     answer.fields.emplace_back("Retry-After", "1");
-    std::string text = refusal_text(answer);
-    if (core_.refusals < most_refusals) {
-      core_.live.add(std::make_unique<refusal>(core_, std::move(socket), std::move(text))).start();
-    } else {
-      ::send(socket.native_handle(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    }
+    return refusal_text(answer);
+  }
+
+  void turn_away(client_socket socket) {
+    ++core_.turned_away;
+    core_.live.add(std::make_unique<refusal>(core_, std::move(socket), too_many_text())).start();
+  }
+
+  // Without patience. Who is to be spoken to by TLS hears nothing: that takes some.
+  void turn_away_at_once(client_socket& socket) {
+    ++core_.turned_away;
+    if (over_ == transport::tls) return;
+    const std::string text = too_many_text();
+    ::send(socket.native_handle(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   }
 
   // Answers who waits, one after the other, with the descriptor that is kept.
@@ -273,7 +308,9 @@ private:
         ::accept4(acceptor_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
       if (client) {
         ++core_.turned_away;
-        ::send(client.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        // There are no descriptors to speak TLS with.
+        if (over_ == transport::plain)
+          ::send(client.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
         ::shutdown(client.get(), SHUT_WR);
         // What it has asked is read, or the answer could be lost in a reset.
         while (::recv(client.get(), unread.data(), unread.size(), MSG_DONTWAIT) > 0) {
@@ -298,6 +335,7 @@ private:
 
   server_core& core_;
   int family_;
+  transport over_;
   asio::basic_socket_acceptor<stream_protocol> acceptor_;
   bool waiting_ = false;
   bool paused_ = false;
@@ -372,12 +410,9 @@ server_core::new_link(const std::shared_ptr<upstream_server>& server, open_slot 
     std::make_unique<upstream_link>(live, server, guard, to_servers, std::move(slot)));
 }
 
-void server_core::add_connection(
-  client_socket socket, std::string client_address, std::string_view read_already, open_slot slot) {
+void server_core::add_connection(new_client client, std::string_view read_already, open_slot slot) {
   if (stopping) return;
-  live
-    .add(std::make_unique<connection>(
-      *this, std::move(socket), std::move(client_address), std::move(slot)))
+  live.add(std::make_unique<connection>(*this, std::move(client), std::move(slot)))
     .start(read_already);
 }
 
@@ -403,8 +438,8 @@ void hand_to(io_thread& thread, server& target, connection_move what) {
     socket.assign(stream_protocol{sent->move.family, 0}, sent->move.descriptor, error);
     if (error) return;
     sent->move.descriptor = -1;
-    target.adopt(
-      std::move(socket), std::move(sent->move.client_address), std::move(sent->move.read_already));
+    target.adopt(std::move(socket), std::move(sent->move.client_address), sent->move.over,
+      std::move(sent->move.read_already));
   });
 }
 
@@ -430,6 +465,10 @@ access* server::rules() noexcept {
   return core_->rules.get();
 }
 
+void server::show(std::shared_ptr<const tls::server_context> certificate) {
+  core_->certificate = std::move(certificate);
+}
+
 void server::listen(listening_socket socket) {
   core_->live.add(std::make_unique<acceptor>(*core_, std::move(socket))).wait();
 }
@@ -442,12 +481,13 @@ void server::close_server(const server_ref& ref) {
   core_->routes.close_server(ref);
 }
 
-void server::adopt(client_socket socket, std::string client_address, std::string read_already) {
+void server::adopt(
+  client_socket socket, std::string client_address, transport over, std::string read_already) {
   // It has been let in before.
   open_slot slot;
   core_->addresses->add(client_address, slot);
   core_->add_connection(
-    std::move(socket), std::move(client_address), read_already, std::move(slot));
+    {std::move(socket), std::move(client_address), over, {}}, read_already, std::move(slot));
 }
 
 void server::adopt_connection(uint64_t number, ws_connection_actor actor) {

@@ -17,6 +17,7 @@
 #include "previewd/net/http/pages.hpp"
 #include "previewd/net/http/settings.hpp"
 #include "previewd/net/io_thread.hpp"
+#include "previewd/net/tls/context.hpp"
 
 namespace previewd::net::http {
 
@@ -71,6 +72,10 @@ public:
   /// What clients are judged by; null: they are not. Lives as long as the server.
   access* rules() noexcept;
 
+  /// What clients of TCP listeners are shown, with `http_settings::over` = tls; those that come
+  /// later. Before the first client, and again for another certificate.
+  void show(std::shared_ptr<const tls::server_context> certificate);
+
   /// Accepts on this thread's share of a listener. May be called before the thread runs.
   void listen(listening_socket socket);
 
@@ -83,8 +88,9 @@ public:
   void close_server(const server_ref& ref);
 
   /// Takes a connection over from another thread: its socket, and what has been read from it so
-  /// far.
-  void adopt(client_socket socket, std::string client_address, std::string read_already);
+  /// far. `over`: what it speaks; of one that is encrypted the plain half.
+  void
+  adopt(client_socket socket, std::string client_address, transport over, std::string read_already);
 
   /// From now on `actor` gets `closed` when the tunnel closes; at once if it has.
   void adopt_connection(uint64_t number, ws_connection_actor actor);

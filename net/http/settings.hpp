@@ -17,6 +17,9 @@ enum class path_addresses : uint8_t { on, off };
 /// Whether `/metrics` answers under every host name and to every origin (`metrics.public`).
 enum class metrics_access : uint8_t { guarded, open };
 
+/// What is spoken on a connection to a client: HTTP as it is, or inside TLS.
+enum class transport : uint8_t { plain, tls };
+
 /// Settings of one thread's HTTP server and proxy. Times are durations of the steady clock.
 struct http_settings {
   /// How long a request waits for a server that is down and may come back; 0: never. 0 to 1 min.
@@ -64,6 +67,9 @@ struct http_settings {
   std::size_t remembered_workspaces = 4096;
   /// Times a request may come through previewd before it is a loop (508). 1 to 100.
   unsigned hops = 5;
+
+  /// What TCP listeners speak; UNIX sockets are always plain.
+  transport over = transport::plain;
 
   trusted_peers trusted;  // whose forwarding fields are believed
 
