@@ -26,6 +26,7 @@ namespace previewd::actors {
 namespace {
 
 constexpr uint16_t largest_terminal_side = 1000;
+constexpr std::size_t remembered_removals = 1024;
 
 caf::error no_terminal(const std::string& id) {
   return make_error(errc::terminal_not_found, "No terminal has the id " + id + ".");
@@ -42,7 +43,7 @@ public:
       : self_{self},
         settings_{std::move(settings)},
         ports_{ports},
-        table_{settings_.first_number},
+        table_{settings_.first_number, remembered_removals, settings_.access},
         sequence_{settings_.first_number},
         journal_{std::make_shared<event_journal>(settings_.first_number)},
         clients_{self} {
@@ -219,14 +220,17 @@ public:
 
     uint64_t previous = 0;
     bool was_primary = false;
+    caf::optional<preview_access> was_seen_by;
     if (server_entry* old = table_.replaced_by(what)) {
       previous = old->info.ref.generation;
       was_primary = old->info.primary;
+      was_seen_by = old->info.access;
       const server_ref ended = old->info.ref;  // a copy: its entry goes
       drop_replaced(ended);
     }
     server_entry& entry = table_.add(std::move(what), previous, settings_.now());
     entry.info.primary = was_primary;
+    if (was_seen_by) table_.keep_access(entry, *was_seen_by);
     const server_ref ref = entry.info.ref;
     entry.actor = self_->spawn<caf::monitored>(preview_server, ref, entry.description,
       settings_.hold, settings_.probe, caf::actor_cast<registry_actor>(self_), ports_);
@@ -322,6 +326,29 @@ public:
     return entry->info;
   }
 
+  /// Who may not see it any more is told no sooner than he is shut out.
+  caf::result<server_info> share(uint64_t generation, preview_access access) {
+    server_entry* entry = table_.find(generation);
+    if (entry == nullptr || entry->removal) {
+      if (const stop_record* record = table_.record_of(generation)) return gone(*record);
+      return make_error(
+        errc::no_such_server, "No server has the generation " + std::to_string(generation) + ".");
+    }
+    if (entry->info.access != access)
+      log::info("server_access", "Who sees the preview was changed",
+        {{"key", server_key(entry->info.ref.key)}, {"generation", generation},
+          {"access", to_string(access)}});
+    const effect_kind told =
+      entry->info.access != access ? effect_kind::tell_access : effect_kind::answer_access;
+    table_.share(*entry, access);
+    const server_ref ref = entry->info.ref;
+    effect next{publish_routes(ref.key), told, ref};
+    next.sharing = self_->make_response_promise<server_info>();
+    const auto answer = next.sharing;
+    effects_[ref.key].push_back(std::move(next));
+    return answer;
+  }
+
   caf::result<server_info> server_of(uint64_t generation) {
     if (const server_entry* entry = table_.find(generation)) return entry->info;
     if (const stop_record* record = table_.record_of(generation)) return gone(*record);
@@ -401,7 +428,7 @@ public:
   void applied(const workspace_key& key, uint64_t revision) {
     auto& effects = effects_[key];
     while (!effects.empty() && effects.front().revision <= revision) {
-      const effect next = effects.front();
+      effect next = std::move(effects.front());
       effects.pop_front();
       switch (next.what) {
         case effect_kind::remove:
@@ -412,6 +439,10 @@ public:
           break;
         case effect_kind::tell_primary:
           tell_primary(next.ref);
+          break;
+        case effect_kind::tell_access:
+        case effect_kind::answer_access:
+          tell_access(next);
           break;
         case effect_kind::measure_down:
           counters_.stop_detect.observe(self_->clock().now().time_since_epoch() - next.since);
@@ -535,12 +566,20 @@ private:
   };
 
   /// What is done once every I/O thread has applied a revision.
-  enum class effect_kind : uint8_t { remove, tell_state, tell_primary, measure_down };
+  enum class effect_kind : uint8_t {
+    remove,
+    tell_state,
+    tell_primary,
+    tell_access,    // and answer who has changed it
+    answer_access,  // who has changed nothing
+    measure_down
+  };
   struct effect {
     uint64_t revision;
     effect_kind what;
     server_ref ref;
-    steady_moment since = steady_moment::zero();  // measure_down
+    steady_moment since = steady_moment::zero();            // measure_down
+    caf::typed_response_promise<server_info> sharing = {};  // tell_access, answer_access
   };
 
   struct waiting_call {
@@ -745,6 +784,26 @@ private:
     publish(std::move(what));
   }
 
+  void tell_access(effect& done) {
+    const server_entry* entry = table_.find(done.ref);
+    if (entry == nullptr) {
+      const stop_record* record = table_.record_of(done.ref.generation);
+      done.sharing.deliver(record != nullptr
+                             ? gone(*record)
+                             : make_error(errc::server_gone, "The server has just ended."));
+      return;
+    }
+    const server_info now = entry->info;
+    if (done.what == effect_kind::tell_access && entry->announced && !entry->removal) {
+      event what;
+      what.kind = event_kind::server_access;
+      what.key = done.ref.key;
+      what.server = now;
+      publish(std::move(what));
+    }
+    done.sharing.deliver(now);
+  }
+
   void publish(event what) {
     what.sequence = ++sequence_;
     ++counters_.events[static_cast<std::size_t>(what.kind)];
@@ -881,6 +940,9 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
     [=](add_atom, server_description& what) { return r->add(std::move(what)); },
     [=](remove_atom, uint64_t generation) { return r->remove_by_hand(generation); },
     [=](primary_atom, uint64_t generation) { return r->make_primary(generation); },
+    [=](access_atom, uint64_t generation, preview_access access) {
+      return r->share(generation, access);
+    },
     [=](list_atom, server_atom, const workspace_filter& filter) { return r->servers(filter); },
     [=](lookup_atom, server_atom, uint64_t generation) { return r->server_of(generation); },
     [=](lookup_atom, stopped_atom, uint64_t generation) { return r->record_of(generation); },

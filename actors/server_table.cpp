@@ -49,6 +49,15 @@ bool share_a_listener(const server_description& a, const server_description& b) 
   });
 }
 
+constexpr std::size_t most_said_access = 64;
+
+const preview_access*
+access_said(const std::deque<std::pair<uint16_t, preview_access>>& said, uint16_t port) {
+  const auto found =
+    std::find_if(said.begin(), said.end(), [port](const auto& one) { return one.first == port; });
+  return found == said.end() ? nullptr : &found->second;
+}
+
 bool has_all_listeners(const server_description& known, const server_description& wanted) {
   return std::all_of(wanted.listeners.begin(), wanted.listeners.end(), [&](const listener_id& one) {
     return std::find(known.listeners.begin(), known.listeners.end(), one) != known.listeners.end();
@@ -57,8 +66,8 @@ bool has_all_listeners(const server_description& known, const server_description
 
 }  // namespace
 
-server_table::server_table(uint64_t first_generation, std::size_t remembered)
-    : next_generation_{first_generation}, remembered_{remembered} {}
+server_table::server_table(uint64_t first_generation, std::size_t remembered, preview_access access)
+    : next_generation_{first_generation}, remembered_{remembered}, access_{access} {}
 
 server_entry* server_table::find(const server_ref& ref) {
   server_entry* entry = find(ref.generation);
@@ -137,6 +146,8 @@ server_entry& server_table::add(server_description description, uint64_t previou
   info.previous_generation = previous;
   info.started_at = now;
   info.label = home.label;
+  const preview_access* said = access_said(home.said_access, info.upstream.port);
+  info.access = said != nullptr ? *said : access_;
   entry.description = std::move(description);
   home.generations.push_back(generation);
   if (home.idle) idle_.erase(*home.idle);
@@ -181,6 +192,22 @@ const stop_record* server_table::last_stop(const workspace_key& key) const {
 
 void server_table::prefer(const server_entry& entry) {
   workspace_of(entry.info.ref.key).preferred_port = entry.info.upstream.port;
+}
+
+void server_table::share(server_entry& entry, preview_access access) {
+  const uint16_t port = entry.info.upstream.port;
+  auto& said = workspace_of(entry.info.ref.key).said_access;
+  std::erase_if(said, [port](const auto& one) { return one.first == port; });
+  said.emplace_back(port, access);
+  if (said.size() > most_said_access) said.pop_front();
+  entry.info.access = access;
+}
+
+void server_table::keep_access(server_entry& entry, preview_access before) {
+  const preview_access* said =
+    access_said(workspace_of(entry.info.ref.key).said_access, entry.info.upstream.port);
+  const preview_access wanted = said != nullptr ? std::min(*said, before) : before;
+  if (wanted != entry.info.access) share(entry, wanted);
 }
 
 server_entry* server_table::choose_primary(const workspace_key& key) {
@@ -228,8 +255,9 @@ workspace_routes server_table::next_routes(const workspace_key& key) {
     if (entry.removal) continue;
     std::vector<uint64_t> inodes;
     for (const listener_id& one : entry.description.listeners) inodes.push_back(one.inode);
-    routes.routes.push_back({entry.info.ref, entry.info.upstream, entry.info.prefix,
-      route_state_of(entry.info.state), entry.info.primary, entry.actor, std::move(inodes)});
+    routes.routes.push_back(
+      {entry.info.ref, entry.info.upstream, entry.info.prefix, route_state_of(entry.info.state),
+        entry.info.primary, entry.actor, std::move(inodes), entry.info.access});
   }
   return routes;
 }

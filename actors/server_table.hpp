@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "previewd/messages/registry.hpp"
@@ -40,7 +41,9 @@ class server_table {
 public:
   /// `first_generation` is above any that was ever given on this machine: a clock reading, for
   /// example. At most `remembered` stop records, and as many workspaces without servers, are kept.
-  explicit server_table(uint64_t first_generation, std::size_t remembered = 1024);
+  /// `access`: who sees a server of which nobody has said it.
+  explicit server_table(uint64_t first_generation, std::size_t remembered = 1024,
+    preview_access access = preview_access::members);
 
   /// The entry of this very registration; null when it is not registered any more, or never was.
   server_entry* find(const server_ref& ref);
@@ -81,6 +84,14 @@ public:
   /// is preferred.
   void prefer(const server_entry& entry);
 
+  /// Says who sees this server, and whoever listens on its port later. Of a workspace the newest 64
+  /// ports are remembered.
+  void share(server_entry& entry, preview_access access);
+
+  /// The server takes the place of one that was seen by these. What was said of its own port may
+  /// be less, and counts then.
+  void keep_access(server_entry& entry, preview_access before);
+
   /// Chooses the primary anew: the preferred one if it is there; a restarting one stays; a server
   /// that answers with a page goes before one that does not; else the present one stays; else one
   /// that is there before one that restarts, page, printed before unprinted, chosen port before
@@ -117,6 +128,7 @@ private:
     std::vector<uint64_t> generations;
     caf::optional<stop_record> last_stop;
     uint16_t preferred_port = 0;  // of the primary that was chosen by hand; 0: none was
+    std::deque<std::pair<uint16_t, preview_access>> said_access;  // by port; the oldest first
   };
 
   workspace& workspace_of(const workspace_key& key);
@@ -126,6 +138,7 @@ private:
   uint64_t revision_ =
     0;  // one counter for all workspaces, so that one that was forgotten does not begin anew
   std::size_t remembered_;
+  preview_access access_;
   std::map<uint64_t, server_entry> servers_;
   std::unordered_map<workspace_key, workspace> workspaces_;
   std::unordered_map<std::string, workspace_key> labels_;

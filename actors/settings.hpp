@@ -61,6 +61,8 @@ struct registry_settings {
   /// How long a terminal that has exited can still be read.
   caf::timespan exited_kept = std::chrono::hours{1};
   uint32_t waiting_calls = 1024;  // status calls that may wait at once
+  /// Who sees a preview of which nobody has said it.
+  preview_access access = preview_access::members;
   std::size_t event_ring = 4096;  // events that are kept to be replayed; at least 1
   /// Above every generation and sequence that was ever given: a clock reading in milliseconds.
   uint64_t first_number = 1;

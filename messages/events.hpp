@@ -19,9 +19,10 @@ enum class event_kind : uint8_t {
   server_unreachable,
   server_recovered,
   server_primary,
+  server_access,
   terminal_exit,
 };
-constexpr std::size_t event_kinds = 6;
+constexpr std::size_t event_kinds = 7;
 
 /// The name on the wire, for example `previewServerStarted`.
 std::string_view to_string(event_kind value) noexcept;

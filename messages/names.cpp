@@ -17,6 +17,25 @@ std::string_view to_string(prefix_mode value) noexcept {
   return value == prefix_mode::kept ? "kept" : "stripped";
 }
 
+std::string_view to_string(preview_access value) noexcept {
+  switch (value) {
+    case preview_access::members:
+      return "private";
+    case preview_access::project:
+      return "project";
+    case preview_access::everyone:
+      return "public";
+  }
+  return "private";
+}
+
+caf::optional<preview_access> access_of(std::string_view text) noexcept {
+  for (const auto value :
+    {preview_access::members, preview_access::project, preview_access::everyone})
+    if (text == to_string(value)) return value;
+  return caf::none;
+}
+
 std::string_view to_string(server_state value) noexcept {
   switch (value) {
     case server_state::starting:
@@ -128,6 +147,8 @@ std::string_view to_string(event_kind value) noexcept {
       return "previewServerRecovered";
     case event_kind::server_primary:
       return "previewServerPrimary";
+    case event_kind::server_access:
+      return "previewServerAccess";
     case event_kind::terminal_exit:
       return "terminalExit";
   }

@@ -86,6 +86,9 @@ using registry_actor = caf::typed_actor<
   // Make the server with this generation the one behind its workspace's address; whoever listens
   // on its port later is preferred too. From the API and embedding applications.
   answers<server_info, primary_atom, uint64_t>,
+  // Say who sees the server with this generation, and whoever listens on its port later; answers
+  // once every I/O thread goes by it and what others had open is closed. From the same.
+  answers<server_info, access_atom, uint64_t, preview_access>,
   answers<std::vector<server_info>, list_atom, server_atom, workspace_filter>,
   answers<server_info, lookup_atom, server_atom, uint64_t>,
   // How the server with this generation ended, if that is still known.

@@ -27,11 +27,13 @@ struct route {
   /// Of its listening sockets. A connection counts only while one of them is there: otherwise
   /// somebody else may have taken the port over. Empty: not known.
   std::vector<uint64_t> inodes;
+  /// Who is let in. A thread that applies a narrower one than before closes what others have open.
+  preview_access access = preview_access::members;
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, route& x) {
     return f(caf::meta::type_name("route"), x.ref, x.upstream, x.prefix, x.state, x.primary,
-      x.server, x.inodes);
+      x.server, x.inodes, x.access);
   }
 };
 

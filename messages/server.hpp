@@ -66,6 +66,15 @@ struct endpoint {
 enum class prefix_mode : uint8_t { stripped, kept };
 std::string_view to_string(prefix_mode value) noexcept;
 
+/// Who sees a preview, beside those who may use its workspace: `members` are they alone, `project`
+/// is everybody who has a right in its project, `everyone` whoever knows its address. The later the
+/// value, the more it lets in.
+enum class preview_access : uint8_t { members, project, everyone };
+/// `private`, `project` or `public`.
+std::string_view to_string(preview_access value) noexcept;
+/// The access that is written so; nothing: none is.
+caf::optional<preview_access> access_of(std::string_view text) noexcept;
+
 /// `starting`: listens, has not answered yet. `restarting`: its socket is gone, its job lives on.
 /// `suspended`: stopped (state T). `unreachable`: listens, but does not accept connections. Only
 /// `ready` is available.
@@ -177,12 +186,13 @@ struct server_info {
   server_health health;
   uint64_t tunnels = 0;
   std::string label;  // of its workspace's origin
+  preview_access access = preview_access::members;
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, server_info& x) {
     return f(caf::meta::type_name("server_info"), x.ref, x.terminal_id, x.upstream, x.type,
       x.prefix, x.pid, x.command, x.state, x.primary, x.previous_generation, x.started_at, x.health,
-      x.tunnels, x.label);
+      x.tunnels, x.label, x.access);
   }
 };
 

@@ -27,6 +27,7 @@ enum class event_kind : uint8_t;
 enum class observer : uint8_t;
 enum class prefix_mode : uint8_t;
 enum class probe_outcome : uint8_t;
+enum class preview_access : uint8_t;
 enum class route_state : uint8_t;
 enum class scheme : uint8_t;
 enum class server_state : uint8_t;
@@ -70,6 +71,7 @@ CAF_ADD_TYPE_ID(previewd, (previewd::url_hint))
 CAF_ADD_TYPE_ID(previewd, (previewd::event_kind))
 CAF_ADD_TYPE_ID(previewd, (previewd::observer))
 CAF_ADD_TYPE_ID(previewd, (previewd::prefix_mode))
+CAF_ADD_TYPE_ID(previewd, (previewd::preview_access))
 CAF_ADD_TYPE_ID(previewd, (previewd::probe_outcome))
 CAF_ADD_TYPE_ID(previewd, (previewd::route_state))
 CAF_ADD_TYPE_ID(previewd, (previewd::scheme))
@@ -83,6 +85,7 @@ CAF_ADD_TYPE_ID(previewd, (std::vector<previewd::event>))
 CAF_ADD_TYPE_ID(previewd, (std::vector<previewd::url_hint>))
 CAF_ADD_TYPE_ID(previewd, (std::vector<previewd::listener_fact>))
 
+CAF_ADD_ATOM(previewd, previewd, access_atom, "access")
 CAF_ADD_ATOM(previewd, previewd, applied_atom, "applied")
 CAF_ADD_ATOM(previewd, previewd, client_atom, "client")
 CAF_ADD_ATOM(previewd, previewd, closed_atom, "closed")

@@ -127,12 +127,25 @@ caf::expected<std::shared_ptr<const net::auth::grant>> client_of(const net::http
     "This takes a token: send it as the auth payload {\"token\": \"...\"}.");
 }
 
+preview_access access_of_new(preview_sharing wanted) {
+  switch (wanted) {
+    case preview_sharing::members:
+      return preview_access::members;
+    case preview_sharing::project:
+      return preview_access::project;
+    case preview_sharing::everyone:
+      return preview_access::everyone;
+  }
+  return preview_access::members;
+}
+
 actors::registry_settings
 registry_settings_of(const settings& wanted, const net::api::address_settings& addresses) {
   actors::registry_settings registry;
   registry.hold = wanted.proxy.hold;
   registry.terminals_per_user = wanted.limits.terminals_per_user;
   registry.event_ring = wanted.limits.event_ring;
+  registry.access = access_of_new(wanted.preview.access);
   registry.exited_kept =
     wanted.terminal.detached.count() == 0 ? std::chrono::hours{24 * 30} : wanted.terminal.detached;
   registry.first_number = clock_number();

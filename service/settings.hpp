@@ -33,6 +33,10 @@ enum class auth_mode : uint8_t { none, token };
 /// alone, since an app under a path address shares the service's origin.
 enum class path_addresses : uint8_t { by_mode, on, off };
 
+/// Who sees a preview of which nobody has said it: those who may use its workspace, its project, or
+/// whoever knows its address.
+enum class preview_sharing : uint8_t { members, project, everyone };
+
 /// Whether `/metrics` answers under every host name and to every origin.
 enum class metrics_visibility : uint8_t { guarded, open };
 
@@ -51,6 +55,7 @@ struct settings {
     /// Networks beyond loopback whose servers may be registered by hand: `10.1.0.0/16`.
     std::vector<std::string> allow_upstreams;
     path_addresses path = path_addresses::by_mode;
+    preview_sharing access = preview_sharing::members;  // where `auth.mode` is not `none`
   } preview;
 
   struct {

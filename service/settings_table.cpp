@@ -504,6 +504,12 @@ std::vector<setting> setting_table(settings& target) {
     "whether previews have path addresses (/preview/project/user/) too; auto: with auth.mode = "
     "none alone, since an app under one shares the origin of the service, and can do there what "
     "its user can"));
+  add(choice<preview_sharing>("preview.access", target.preview.access,
+    {{"private", preview_sharing::members}, {"project", preview_sharing::project},
+      {"public", preview_sharing::everyone}},
+    "who sees a preview until somebody says it (PATCH /api/servers/{generation}); private: who may "
+    "use its workspace; project: who has a right in its project; public: whoever knows its "
+    "address; with auth.mode = none everybody does"));
   add(frame_ancestors(target.preview.frame_ancestors));
   add(texts("preview.allow_upstreams", target.preview.allow_upstreams, "NETWORK",
     "networks in CIDR notation", read_network,

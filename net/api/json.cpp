@@ -71,6 +71,7 @@ json server_object(const server_info& server, const address_settings& addresses)
         {"latencyMs", health.checked_at ? milliseconds(health.latency_us) : json(nullptr)},
         {"failures", health.failures}}},
     {"tunnels", server.tunnels},
+    {"access", to_string(server.access)},
   };
 }
 
@@ -146,6 +147,7 @@ json payload_of(const event& what, const address_settings& addresses) {
   switch (what.kind) {
     case event_kind::server_started:
     case event_kind::server_primary:
+    case event_kind::server_access:
       if (what.server) payload = server_object(*what.server, addresses);
       break;
     case event_kind::server_stopped:

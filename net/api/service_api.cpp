@@ -710,25 +710,37 @@ void service_api::add_server(
     add_atom_v, std::move(what));
 }
 
-/// The one thing about a server that can be changed: that it is the one behind the workspace's
-/// address.
+/// What can be changed about a server: that it is the one behind the workspace's address, and who
+/// sees it.
 void service_api::change_server(const call& at) const {
   const auto generation = generation_of(at);
   if (!generation) return;
   with_server(at, *generation, [this, at, generation] {
     at.request->read_body(settings_.json_bytes, [this, at, generation](const std::string& text) {
-      json_body body{text, {"primary"}};
-      const auto primary = body.flag("primary", presence::required);
+      json_body body{text, {"primary", "access"}};
+      const auto primary = body.flag("primary", presence::optional);
       if (primary && !*primary)
         body.refuse("primary", "must be true; make another server the primary instead.");
+      const std::string access = body.text("access", presence::optional);
+      const auto wanted = access_of(access);
+      if (!access.empty() && !wanted) body.refuse("access", "must be private, project or public.");
+      if (!primary && access.empty()) body.refuse("primary", "or access must be there.");
       if (!body.ok()) {
         refuse(at.request, body.error());
         return;
       }
+      const auto done = [this, at, generation](const caf::expected<server_info>& server) {
+        answer_server(at, *generation, server);
+      };
+      const auto share = [this, at, generation, wanted, done] {
+        ask<server_info>(parts_.system, at.request->thread(), parts_.registry, done, access_atom_v,
+          *generation, *wanted);
+      };
+      if (!primary) return share();
       ask<server_info>(
         parts_.system, at.request->thread(), parts_.registry,
-        [this, at, generation](
-          const caf::expected<server_info>& server) { answer_server(at, *generation, server); },
+        [wanted, done, share](
+          const caf::expected<server_info>& server) { server&& wanted ? share() : done(server); },
         primary_atom_v, *generation);
     });
   });
@@ -926,9 +938,11 @@ void service_api::hand_over(const call& at) const {
       body.refuse("role", "must be view or edit.");
     if (!body.ok()) return refuse(request, body.error());
     if (auto wrong = check_key(key)) return refuse(request, wrong);
-    if (!may_reach(request, key)) return;
     // There is one wherever there is something to hand over.
     const auth::grant owner = request->grant() != nullptr ? *request->grant() : auth::grant{};
+    const bool is_guest =
+      page != "terminal" && role != "edit" && !owner.covers(key) && owner.is_of_project(key);
+    if (!is_guest && !may_reach(request, key)) return;
     if (role == "edit" && !owner.may_edit())
       return refuse(request, errc::not_allowed, "This takes a token with the role edit.");
 
@@ -937,7 +951,8 @@ void service_api::hand_over(const call& at) const {
     what.session.who = owner;
     what.session.who.project = key.project;
     what.session.who.user = key.user;
-    if (role == "view") what.session.who.may = auth::role::view;
+    what.session.who.guest = is_guest;
+    if (role == "view" || is_guest) what.session.who.may = auth::role::view;
     if (page == "terminal") {
       what.session.at = auth::place::service;
       what.path = "/terminal/" + key.project + "/" + key.user;
@@ -956,6 +971,12 @@ void service_api::hand_over(const call& at) const {
           status->servers.begin(), status->servers.end(), [&](const server_info& each) {
             return port ? each.upstream.port == *port : each.primary;
           });
+        if (what.session.who.guest &&
+            (found == status->servers.end() || found->access == preview_access::members)) {
+          // As if he had asked for anything else of somebody else.
+          may_reach(request, what.workspace);
+          return;
+        }
         if (found == status->servers.end())
           return refuse(request, errc::preview_unavailable,
             "The workspace has no such server now; ask again when it has.");

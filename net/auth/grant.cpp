@@ -7,8 +7,13 @@ std::string_view to_string(role value) noexcept {
 }
 
 bool grant::covers(const workspace_key& workspace) const noexcept {
-  return (project == any_name || project == workspace.project) &&
+  return !guest && (project == any_name || project == workspace.project) &&
          (user == any_name || user == workspace.user);
+}
+
+bool grant::is_of_project(const workspace_key& workspace) const noexcept {
+  if (guest) return project == workspace.project && user == workspace.user;
+  return project == any_name || project == workspace.project;
 }
 
 }  // namespace previewd::net::auth

@@ -26,11 +26,18 @@ struct grant {
   std::chrono::system_clock::time_point expires;
   /// The key that vouches for it (`key_set::vouches`).
   uint64_t key = 0;
+  /// It is for the preview of somebody else's workspace alone, as long as that is shared.
+  bool guest = false;
 
   bool covers(const workspace_key& workspace) const noexcept;
+  /// Whether what is shared with the workspace's project is for it; for a guest, whether what this
+  /// very workspace shares is.
+  bool is_of_project(const workspace_key& workspace) const noexcept;
   /// Whether it is for all workspaces, and so for what belongs to none of them.
-  bool covers_everything() const noexcept { return project == any_name && user == any_name; }
-  bool may_edit() const noexcept { return may == role::edit; }
+  bool covers_everything() const noexcept {
+    return !guest && project == any_name && user == any_name;
+  }
+  bool may_edit() const noexcept { return !guest && may == role::edit; }
   /// Whether it has ended.
   bool is_over() const noexcept { return std::chrono::system_clock::now() >= expires; }
 };

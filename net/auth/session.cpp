@@ -28,7 +28,7 @@ std::string session_seal::close(const session& what) const {
   const auto until =
     std::chrono::duration_cast<std::chrono::seconds>(what.who.expires.time_since_epoch());
   const json value = json::array({what.at == place::preview, what.who.project, what.who.user,
-    what.who.may_edit(), until.count(), what.who.key});
+    what.who.may_edit(), until.count(), what.who.key, what.who.guest});
   const std::string text = to_base64url(value.dump());
   return text + "." + to_base64url(view_of(hmac_sha256(key_, text)));
 }
@@ -43,7 +43,7 @@ session_seal::open(std::string_view value, system_clock::time_point now) const {
 
   // Ours, so it is as `close` wrote it.
   const json parts = json::parse(from_base64url(text).value_or(""), nullptr, false);
-  if (!parts.is_array() || parts.size() != 6) return std::nullopt;
+  if (!parts.is_array() || parts.size() != 7) return std::nullopt;
   session result;
   result.at = parts[0].get<bool>() ? place::preview : place::service;
   result.who.project = parts[1].get<std::string>();
@@ -51,6 +51,7 @@ session_seal::open(std::string_view value, system_clock::time_point now) const {
   result.who.may = parts[3].get<bool>() ? role::edit : role::view;
   result.who.expires = system_clock::time_point{std::chrono::seconds{parts[4].get<int64_t>()}};
   result.who.key = parts[5].get<uint64_t>();
+  result.who.guest = parts[6].get<bool>();
   if (now >= result.who.expires) return std::nullopt;
   return result;
 }

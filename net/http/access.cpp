@@ -55,7 +55,33 @@ admission refusal_of(const request_head& head, const caf::expected<grant_ptr>& w
   return {nullptr, unauthorized(head, code_of(why.error()), detail_of(why.error()), bad_token)};
 }
 
+constexpr std::string_view who_are_you =
+  "This takes a token (Authorization: Bearer), or a browser that was handed over "
+  "(POST /api/hand-overs).";
+constexpr std::string_view not_yours = "What you have shown is not for this workspace.";
+
+preview_access needed_by(const auth::grant* who, const workspace_key& key) noexcept {
+  if (who == nullptr) return preview_access::everyone;
+  if (who->covers(key)) return preview_access::members;
+  return who->is_of_project(key) ? preview_access::project : preview_access::everyone;
+}
+
+// Only on an origin of its own: under a path address an app could do on the service's origin what
+// everybody can who looks at it.
+bool is_shared(const preview_target& target, preview_access needs, route_table& routes) {
+  if (target.by != preview_target::address::origin) return false;
+  const workspace_entry* entry = routes.find(target.key);
+  const auto server = entry != nullptr ? entry->find(target.port) : nullptr;
+  return server != nullptr && server->lets_in(needs);
+}
+
 }  // namespace
+
+response not_shared(const request_head& head, preview_access needs) {
+  return needs == preview_access::project
+           ? unauthorized(head, errc::not_allowed, not_yours, {})
+           : unauthorized(head, errc::not_authenticated, who_are_you, no_token);
+}
 
 std::string_view bearer_token(std::string_view authorization) noexcept {
   constexpr std::string_view scheme = "bearer ";
@@ -104,7 +130,9 @@ grant_ptr access::with_cookies(std::string_view field, auth::place at) const {
     if (name != session_cookie && name != secure_session_cookie) continue;
     const auto session =
       parts_.seal->open(pair.substr(std::min(equals + 1, pair.size())), system_clock::now());
-    if (!session || session->at != at || !parts_.keys->vouches(session->who.key)) continue;
+    if (!session || session->at != at || (session->who.guest && at != auth::place::preview) ||
+        !parts_.keys->vouches(session->who.key))
+      continue;
     auto found = std::make_shared<const auth::grant>(session->who);
     if (name == secure_session_cookie) return found;
     // Another host of the domain can plant one beside it, and which is which is not to be known.
@@ -139,7 +167,7 @@ void access::take_out_token(request_head& head, const std::string& address, gran
 }
 
 admission access::admit(request_head& head, const routing& where, const std::string& address,
-  const http_settings& settings) const {
+  const http_settings& settings, route_table& routes) const {
   // What says the same to everybody; but whether a preview exists is not everybody's to know.
   if (where.what == routing::kind::answer && where.answer.status != 404) return {nobody(), {}};
   if (where.what == routing::kind::service && is_open(head, where, settings)) return {nobody(), {}};
@@ -153,6 +181,9 @@ admission access::admit(request_head& head, const routing& where, const std::str
   const std::string_view token = bearer_token(head["authorization"]);
   if (where.what == routing::kind::preview) {
     take_out_token(head, address, who);
+    const preview_access needs = needed_by(who.get(), where.target->key);
+    if (needs != preview_access::members && is_shared(*where.target, needs, routes))
+      return {nobody(), {}, needs};
     // The app's own way to say who somebody is: ours has been said.
     if (who == nullptr && !token.empty()) return refusal_of(head, with_token(token, address));
   } else if (!token.empty()) {
@@ -163,14 +194,9 @@ admission access::admit(request_head& head, const routing& where, const std::str
   }
   if (who == nullptr && asks_itself(head, where)) return {nobody(), {}};
   if (who == nullptr)
-    return {
-      nullptr, unauthorized(head, errc::not_authenticated,
-                 "This takes a token (Authorization: Bearer), or a browser that was handed over "
-                 "(POST /api/hand-overs).",
-                 no_token)};
+    return {nullptr, unauthorized(head, errc::not_authenticated, who_are_you, no_token)};
   if (where.target && !who->covers(where.target->key))
-    return {nullptr,
-      unauthorized(head, errc::not_allowed, "What you have shown is not for this workspace.", {})};
+    return {nullptr, unauthorized(head, errc::not_allowed, not_yours, {})};
   return {std::move(who), {}};
 }
 

@@ -33,6 +33,8 @@ struct access_parts {
 struct admission {
   std::shared_ptr<const auth::grant> grant;  // never null without a refusal
   std::optional<response> refusal;
+  /// Of a preview: the least access of the server with which he is let in.
+  preview_access needs = preview_access::members;
 };
 
 /// Decides who may ask, where the settings want to know (`auth.mode = token`): the service's own
@@ -45,9 +47,9 @@ public:
   void set_keys(std::shared_ptr<const auth::key_set> keys) { parts_.keys = std::move(keys); }
 
   /// Judges a request that goes where `where` says. Takes the token out of a request to a preview,
-  /// so that it is not sent on.
+  /// so that it is not sent on. Previews are shared as `routes` say.
   admission admit(request_head& head, const routing& where, const std::string& address,
-    const http_settings& settings) const;
+    const http_settings& settings, route_table& routes) const;
 
   /// Whose token this is. Errors: `not_authenticated`, `limit_reached`.
   caf::expected<std::shared_ptr<const auth::grant>>
@@ -69,6 +71,9 @@ private:
   access_parts parts_;
   trusted_peers unlimited_;
 };
+
+/// What somebody gets whom a preview's access lets in no more, or never has.
+response not_shared(const request_head& head, preview_access needs);
 
 /// The token of an `Authorization: Bearer` value (RFC 6750, section 2.1); empty: there is none.
 std::string_view bearer_token(std::string_view authorization) noexcept;

@@ -234,13 +234,16 @@ void connection::serve() {
   }
   routing where = route_request(head_, core_.settings, core_.routes);
   std::shared_ptr<const auth::grant> grant;
+  preview_access needs = preview_access::members;
   if (core_.rules != nullptr) {
-    admission admitted = core_.rules->admit(head_, where, client_address_, core_.settings);
+    admission admitted =
+      core_.rules->admit(head_, where, client_address_, core_.settings, core_.routes);
     if (admitted.refusal) {
       answer(std::move(*admitted.refusal));
       return;
     }
     grant = std::move(admitted.grant);
+    needs = admitted.needs;
   }
   switch (where.what) {
     case routing::kind::answer:
@@ -251,7 +254,7 @@ void connection::serve() {
       kind_ =
         head_.websocket_upgrade ? http_counters::kind::websocket : http_counters::kind::preview;
       if (proxied_ == nullptr) proxied_ = std::make_unique<proxied_request>(*this, core_);
-      proxied_->start(std::move(*where.target));
+      proxied_->start(std::move(*where.target), needs);
       return;
     case routing::kind::service:
       break;

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "previewd/net/http/access.hpp"
 #include "previewd/net/http/connection.hpp"
 #include "previewd/net/http/forwarding.hpp"
 #include "previewd/net/http/pages.hpp"
@@ -57,8 +58,9 @@ bool proxied_request::may_repeat() const {
          head.content_length.value_or(0) == 0;
 }
 
-void proxied_request::start(preview_target target) {
+void proxied_request::start(preview_target target, preview_access needs) {
   target_ = std::move(target);
+  needs_ = needs;
   server_.reset();
   link_ = nullptr;
   pooled_ = fresh_ = repeated_ = shaken_off_ = false;
@@ -87,6 +89,11 @@ void proxied_request::start(preview_target target) {
 void proxied_request::dispatch() {
   workspace_entry* entry = core_.routes.find(target_.key);
   std::shared_ptr<upstream_server> server = entry != nullptr ? entry->find(target_.port) : nullptr;
+  // It may have waited for somebody else than was there when it was let in.
+  if (needs_ != preview_access::members && (server == nullptr || !server->lets_in(needs_))) {
+    shut_out();
+    return;
+  }
   if (server == nullptr) {
     unavailable(nothing_there);
     return;
@@ -193,10 +200,26 @@ void proxied_request::unavailable(std::string_view sentence) {
   leave_hold();
   drop_link();
   stage_ = stage::none;
+  if (needs_ != preview_access::members) {
+    // The page that waits asks what is the workspace's own to know.
+    response answer = error_answer(
+      client_.head(), 503, to_code(errc::preview_unavailable), "The preview is not available now.");
+    answer.fields.emplace_back("Retry-After", "1");
+    if (is_navigation(client_.head())) answer.fields.emplace_back("Refresh", "2");
+    client_.answer(std::move(answer));
+    return;
+  }
   const workspace_entry* entry = core_.routes.find(target_.key);
   const stop_record* last_stop =
     entry != nullptr && entry->last_stop ? &*entry->last_stop : nullptr;
   client_.answer(unavailable_answer(client_.head(), target_, core_.pages, last_stop, sentence));
+}
+
+void proxied_request::shut_out() {
+  leave_hold();
+  drop_link();
+  stage_ = stage::none;
+  client_.answer(not_shared(client_.head(), needs_));
 }
 
 void proxied_request::fail(unsigned status, std::string_view code, std::string_view sentence) {
@@ -520,6 +543,8 @@ void proxied_request::link_closed(close_reason why) {
       } else if (may_repeat()) {
         repeated_ = fresh_ = true;
         dispatch();
+      } else if (!server_->lets_in(needs_)) {
+        shut_out();
       } else {
         unavailable(starting);
       }
@@ -753,6 +778,7 @@ void proxied_request::open_tunnel() {
   stage_ = stage::none;
   tunnel_description what;
   what.server = server_;
+  what.needs = needs_;
   what.client_address = client_.client_address();
   what.path = std::string{client_.head().path};
   what.protocol = std::string{find_field(answer_.fields, "sec-websocket-protocol")};

@@ -24,7 +24,8 @@ public:
   proxied_request(connection& client, server_core& core) : client_{client}, core_{core} {}
 
   /// Begins. The connection has the head, and the bytes that follow it.
-  void start(preview_target target);
+  /// `needs`: the least access of a server with which the client is let in.
+  void start(preview_target target, preview_access needs);
 
   // From the connection.
   void client_received();
@@ -41,6 +42,7 @@ public:
   void link_sent(const error_code& error) override;
   void link_received(const error_code& error) override;
   void link_closed(close_reason why) override;
+  preview_access needs() const noexcept override { return needs_; }
 
   // From the route table.
   void routes_changed() override { dispatch(); }
@@ -62,6 +64,7 @@ private:
   void hold();
   void leave_hold();
   void unavailable(std::string_view sentence);
+  void shut_out();
   void fail(unsigned status, std::string_view code, std::string_view sentence);
   void drop_link();
   void send_request();
@@ -88,6 +91,7 @@ private:
   connection& client_;
   server_core& core_;
   preview_target target_;
+  preview_access needs_ = preview_access::members;
   std::shared_ptr<upstream_server> server_;
   upstream_link* link_ = nullptr;
   stage stage_ = stage::none;

@@ -29,6 +29,7 @@ bool route_table::apply(workspace_routes routes) {
 
   std::vector<std::shared_ptr<upstream_server>> before = std::move(entry.servers);
   entry.servers.clear();
+  std::vector<std::shared_ptr<upstream_server>> narrowed;
   for (route& r : routes.routes) {
     const auto same = std::find_if(before.begin(), before.end(), [&](const auto& server) {
       return server != nullptr && server->what.ref.generation == r.ref.generation &&
@@ -38,6 +39,7 @@ bool route_table::apply(workspace_routes routes) {
     if (same != before.end()) {
       server = std::move(*same);
       *same = nullptr;
+      if (r.access < server->what.access) narrowed.push_back(server);
       server->what = std::move(r);
     } else {
       server = std::make_shared<upstream_server>(std::move(r));
@@ -58,6 +60,7 @@ bool route_table::apply(workspace_routes routes) {
   const std::vector<std::shared_ptr<upstream_server>> now = entry.servers;
   for (const auto& server : now)
     if (server->closed_off) server->close_users(close_reason::route_down);
+  for (const auto& server : narrowed) server->close_strangers(close_reason::route_down);
 
   const std::vector<hold_waiter*> waiting = entry.waiters;
   for (hold_waiter* who : waiting) {

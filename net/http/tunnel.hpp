@@ -23,12 +23,13 @@ struct tunnel_description {
   open_slot client_slot;     // in the count of the client's address
   open_slot workspace_slot;  // in that of the workspace
   tls_hold upstream_hold;    // where the server speaks HTTPS
+  preview_access needs;      // the least with which the client is let in
 };
 
 /// One proxied WebSocket after its 101: bytes both ways. While it is idle it has no buffer; what a
 /// slow peer does not take is kept, and nothing more is read for it until it has. While it is busy
 /// its bytes go through a pipe. Owned by its thread's table.
-class tunnel final : public timed_object {
+class tunnel final : public timed_object, private server_user {
 public:
   /// Opens one, gives it a number, and tells the server's actor.
   static void
@@ -47,6 +48,9 @@ protected:
   void deadline_passed() override;
 
 private:
+  void leave_server(close_reason why) override { close(why); }
+  preview_access needs() const noexcept override { return what_.needs; }
+
   // One direction. `left`: bytes its target did not take.
   // `relayed`: its pipe, while it is busy.
   struct direction {

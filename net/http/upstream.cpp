@@ -88,8 +88,18 @@ upstream_server::upstream_server(route r)
 
 void upstream_server::close_users(close_reason why) {
   // Each one leaves the set as it closes.
-  const std::vector<live_object*> open{users.begin(), users.end()};
-  for (live_object* user : open) user->close(why);
+  const std::vector<server_user*> open{users.begin(), users.end()};
+  for (server_user* user : open)
+    if (users.contains(user)) user->leave_server(why);
+}
+
+void upstream_server::close_strangers(close_reason why) {
+  std::vector<server_user*> open;
+  for (server_user* user : users)
+    if (!lets_in(user->needs())) open.push_back(user);
+  // One that leaves may take another one along.
+  for (server_user* user : open)
+    if (users.contains(user)) user->leave_server(why);
 }
 
 port_guard::port_guard() {

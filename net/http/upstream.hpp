@@ -31,6 +31,17 @@ error_code open_socket(client_socket& socket, const asio::ip::tcp::endpoint& add
 /// nothing about the server.
 bool is_our_shortage(const error_code& error) noexcept;
 
+/// What leads to a server: a connection to it, or a tunnel.
+class server_user {
+public:
+  virtual void leave_server(close_reason why) = 0;
+  /// The least access with which whoever uses it is let in.
+  virtual preview_access needs() const noexcept = 0;
+
+protected:
+  ~server_user() = default;
+};
+
 /// What one I/O thread knows, and has open, of one generation of a server. That thread only.
 struct upstream_server {
   explicit upstream_server(route what);
@@ -48,11 +59,14 @@ struct upstream_server {
   /// Of its last connection, where it speaks HTTPS.
   std::shared_ptr<tls::session_slot> session = std::make_shared<tls::session_slot>();
 
-  std::unordered_set<live_object*> users;  // connections and tunnels that lead to it
-  std::vector<upstream_link*> idle;        // the last one used comes last
+  std::unordered_set<server_user*> users;
+  std::vector<upstream_link*> idle;  // the last one used comes last
 
   /// Closes all that is open to it. No byte reaches it afterwards.
   void close_users(close_reason why);
+  /// Closes what is open to it for those whom its access does not let in.
+  void close_strangers(close_reason why);
+  bool lets_in(preview_access needs) const noexcept { return needs <= what.access; }
 };
 
 /// Sees to it that who is connected to is the server, and not somebody who has taken its port over
@@ -90,13 +104,15 @@ public:
   virtual void link_received(const error_code& error) = 0;
   /// It was closed by somebody else, and is no longer there to be used.
   virtual void link_closed(close_reason why) = 0;
+  /// The least access with which whoever it is for is let in.
+  virtual preview_access needs() const noexcept = 0;
 
 protected:
   ~link_user() = default;
 };
 
 /// One connection to a server: used by one request, or idle.
-class upstream_link final : public live_object {
+class upstream_link final : public live_object, private server_user {
 public:
   /// `guard` and `tls` outlive it. `slot`: its place in the count of the workspace.
   upstream_link(live_table& table, std::shared_ptr<upstream_server> server, port_guard& guard,
@@ -150,6 +166,11 @@ private:
   void connect_later();
   void reached(const error_code& error);
   void connected(const error_code& error);
+
+  void leave_server(close_reason why) override { close(why); }
+  preview_access needs() const noexcept override {
+    return user_ != nullptr ? user_->needs() : preview_access::members;
+  }
 
   std::shared_ptr<upstream_server> server_;
   port_guard& guard_;

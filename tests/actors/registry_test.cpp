@@ -249,3 +249,48 @@ TEST_CASE(
   CHECK(w.io.terminals.empty());
   CHECK(w.deterministic.running_actors() == w.quiet_actors);
 }
+
+TEST_CASE("who may not see a server any more is told no sooner than he is shut out",
+  "[actors][registry][share][I6]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  const server_ref server = w.add(w.dev_server(terminal));
+  const auto share = [&w](uint64_t generation, preview_access access) {
+    return w.deterministic.ask<server_info>(w.registry, access_atom_v, generation, access);
+  };
+
+  SECTION("with every thread") {
+    const auto answer = share(server.generation, preview_access::project);
+    REQUIRE(answer);
+    CHECK(answer->access == preview_access::project);
+    CHECK(w.io.route_of(server)->access == preview_access::project);
+    REQUIRE(w.io.events.back().kind == event_kind::server_access);
+    CHECK(w.io.events.back().server->access == preview_access::project);
+    const std::size_t told = w.io.events.size();
+    CHECK(share(server.generation, preview_access::project));
+    CHECK(w.io.events.size() == told);
+  }
+  SECTION("and not while one has older routes") {
+    w.io.applies_at_once = false;
+    caf::anon_send(w.registry, access_atom_v, server.generation, preview_access::everyone);
+    w.run();
+    CHECK(w.io.count(event_kind::server_access) == 0);
+    w.io.apply();
+    w.run();
+    CHECK(w.io.count(event_kind::server_access) == 1);
+  }
+  SECTION("of one that is not there") {
+    CHECK(code_of(share(server.generation + 100, preview_access::everyone).error()) ==
+          errc::no_such_server);
+    w.deterministic.ask<stop_record>(w.registry, remove_atom_v, server.generation);
+    CHECK(code_of(share(server.generation, preview_access::everyone).error()) == errc::server_gone);
+  }
+  SECTION("and it stays so when the job restarts on another port") {
+    REQUIRE(share(server.generation, preview_access::everyone));
+    w.kernel.close(1);
+    w.run();
+    const server_ref next = w.add(w.dev_server(terminal, 5199, 2));
+    CHECK(next.generation > server.generation);
+    CHECK(w.io.route_of(next)->access == preview_access::everyone);
+  }
+}

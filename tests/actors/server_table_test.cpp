@@ -124,3 +124,43 @@ TEST_CASE("a port that was preferred by hand is preferred again when it comes ba
   REQUIRE(chosen != nullptr);
   CHECK(chosen->info.upstream.port == 4000);
 }
+
+TEST_CASE("who sees a server is remembered by its port, and goes along when it moves",
+  "[actors][server_table][share][I6]") {
+  const workspace_key key{"shop", "ann"};
+  server_table table{1, 1024, preview_access::members};
+  server_entry& first = table.add(server_of(key, 3000, 1), 0, {});
+  CHECK(first.info.access == preview_access::members);
+  table.share(first, preview_access::everyone);
+  CHECK(table.next_routes(key).routes.front().access == preview_access::everyone);
+
+  SECTION("the same port") {
+    table.take(first.info.ref);
+    CHECK(table.add(server_of(key, 3000, 2), 0, {}).info.access == preview_access::everyone);
+    CHECK(table.add(server_of(key, 3001, 3), 0, {}).info.access == preview_access::members);
+    CHECK(
+      table.add(server_of({"shop", "bob"}, 3000, 4), 0, {}).info.access == preview_access::members);
+  }
+  SECTION("another port") {
+    server_entry& next = table.add(server_of(key, 3001, 2), first.info.ref.generation, {});
+    table.keep_access(next, preview_access::everyone);
+    CHECK(next.info.access == preview_access::everyone);
+  }
+  SECTION("another port of which less was said") {
+    server_entry& other = table.add(server_of(key, 3001, 2), 0, {});
+    table.share(other, preview_access::members);
+    table.take(other.info.ref);
+    server_entry& next = table.add(server_of(key, 3001, 3), first.info.ref.generation, {});
+    table.keep_access(next, preview_access::everyone);
+    CHECK(next.info.access == preview_access::members);
+  }
+  SECTION("of so many ports") {
+    for (uint16_t port = 4000; port < 4200; ++port) {
+      server_entry& one = table.add(server_of(key, port, port), 0, {});
+      table.share(one, preview_access::everyone);
+      table.take(one.info.ref);
+    }
+    CHECK(table.add(server_of(key, 4000, 9000), 0, {}).info.access == preview_access::members);
+    CHECK(table.add(server_of(key, 4199, 9001), 0, {}).info.access == preview_access::everyone);
+  }
+}

@@ -42,6 +42,8 @@ std::string text_of(const event& what) {
              std::string{to_string(what.reason)};
     case event_kind::server_primary:
       return "primary " + std::to_string(what.server->ref.generation);
+    case event_kind::server_access:
+      return "access " + std::to_string(what.server->ref.generation);
     case event_kind::terminal_exit:
       return "exit " + what.terminal->id;
   }

@@ -20,6 +20,7 @@ export interface Server extends Workspace {
   iframeUrl: string;
   originUrl: string | null;  // an origin of its own
   basePath: 'stripped' | 'kept';
+  access: 'private' | 'project' | 'public';
   previousGeneration: number | null;
   startedAt: string;
 }
@@ -97,6 +98,7 @@ export const serverEvents = [
   'previewServerUnreachable',
   'previewServerRecovered',
   'previewServerPrimary',
+  'previewServerAccess',
 ] as const;
 export type ServerEvent = (typeof serverEvents)[number];
 

@@ -51,7 +51,8 @@ export class ServiceState {
     const known = this.#servers.get(generation);
     switch (name) {
       case 'previewServerStarted':
-      case 'previewServerPrimary': {
+      case 'previewServerPrimary':
+      case 'previewServerAccess': {
         const server = payload as Server;
         if (server.previousGeneration) this.#servers.delete(server.previousGeneration);
         if (server.primary) {

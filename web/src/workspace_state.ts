@@ -55,7 +55,8 @@ export class WorkspaceState {
     const server = this.#servers.get(payload.generation);
     switch (name) {
       case 'previewServerStarted':
-      case 'previewServerPrimary': {
+      case 'previewServerPrimary':
+      case 'previewServerAccess': {
         const started = payload as Server;
         if (started.previousGeneration) this.#servers.delete(started.previousGeneration);
         if (started.primary) for (const other of this.#servers.values()) other.primary = false;

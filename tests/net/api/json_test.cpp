@@ -83,7 +83,7 @@ const json server_object =
   "command":"node vite","url":"/preview/shop/ann","iframeUrl":"/preview/shop/ann/iframe",
   "originUrl":"http://shop--ann.preview.localhost:4000/","basePath":"stripped","previousGeneration":null,
   "startedAt":"2026-01-01T00:00:00.000Z",
-  "health":{"checkedAt":"2026-01-01T00:00:05.000Z","latencyMs":1.23,"failures":0},"tunnels":2})");
+  "health":{"checkedAt":"2026-01-01T00:00:05.000Z","latencyMs":1.23,"failures":0},"tunnels":2,"access":"private"})");
 
 }  // namespace
 
@@ -95,7 +95,7 @@ TEST_CASE("a server object has every field of the wire", "[net][api][json]") {
     "terminalId":null,"pid":null,"command":"node vite","url":"/preview/shop/ann:3001",
     "iframeUrl":"/preview/shop/ann/iframe?port=3001","originUrl":"http://3001--shop--ann.preview.localhost:4000/",
     "basePath":"kept","previousGeneration":6,"startedAt":"2026-01-01T00:00:00.000Z",
-    "health":{"checkedAt":null,"latencyMs":null,"failures":0},"tunnels":0})"));
+    "health":{"checkedAt":null,"latencyMs":null,"failures":0},"tunnels":0,"access":"private"})"));
 }
 
 TEST_CASE("an origin shows the port that browsers see", "[net][api][json]") {

@@ -156,6 +156,9 @@ registry_actor::behavior_type fake_registry(registry_actor::pointer, asked* seen
       return by_generation(generation, record_6());
     },
     [=](primary_atom, uint64_t generation) { return by_generation(generation, server_7()); },
+    [=](access_atom, uint64_t generation, preview_access) {
+      return by_generation(generation, server_7());
+    },
     [=](list_atom, server_atom, const workspace_filter& filter) {
       seen->filter = filter;
       return std::vector<server_info>{server_7()};
