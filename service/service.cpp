@@ -82,6 +82,7 @@ net::http::http_settings http_settings_of(const settings& wanted, std::size_t th
   http.paths = paths ? net::http::path_addresses::on : net::http::path_addresses::off;
   http.public_hosts = wanted.public_names.hosts;
   http.auth_origins = wanted.auth.origins;
+  if (wanted.auth.mode == auth_mode::forward) http.withheld_cookies = wanted.auth.forward_cookies;
   http.frame_ancestors = wanted.preview.frame_ancestors;
   http.metrics = wanted.metrics.visibility == metrics_visibility::open
                    ? net::http::metrics_access::open
@@ -99,20 +100,38 @@ net::auth::key_files key_files_of(const settings& wanted) {
 
 /// What clients are judged by.
 std::variant<net::http::access_parts, std::string> access_of(const settings& wanted) {
-  auto keys = net::auth::load_keys(key_files_of(wanted));
-  if (auto* why = std::get_if<std::string>(&keys)) return std::move(*why);
   net::http::access_parts parts;
+  if (wanted.auth.mode == auth_mode::token) {
+    auto keys = net::auth::load_keys(key_files_of(wanted));
+    if (auto* why = std::get_if<std::string>(&keys)) return std::move(*why);
+    parts.keys = std::get<0>(std::move(keys));
+  }
   parts.rules.audience = wanted.auth.audience;
   parts.rules.leeway = std::chrono::duration_cast<std::chrono::seconds>(wanted.auth.leeway);
-  parts.keys = std::get<0>(std::move(keys));
   parts.attempts = std::make_shared<net::auth::attempts>(wanted.auth.attempts);
   parts.seal = std::make_shared<const net::auth::session_seal>();
   return parts;
 }
 
+/// How one of so many I/O threads asks the application.
+net::http::forward_settings forward_of(const settings& wanted, std::size_t threads) {
+  net::http::forward_settings forward;
+  net::http::read_forward_address(wanted.auth.forward_url, forward.address);
+  forward.timeout = wanted.auth.forward_timeout;
+  forward.cache = wanted.auth.forward_cache;
+  forward.asks = std::max<std::size_t>(1, wanted.auth.forward_asks / threads);
+  forward.lifetime = std::chrono::duration_cast<std::chrono::seconds>(wanted.auth.session);
+  return forward;
+}
+
 /// Who a Socket.IO client is.
 caf::expected<std::shared_ptr<const net::auth::grant>> client_of(const net::http::access& rules,
   const net::socketio::handshake& request, const std::string& token) {
+  if (!rules.takes_tokens()) {
+    // The application has been asked about the request.
+    if (request.grant != nullptr && !request.grant->is_over()) return request.grant;
+    return make_error(errc::not_authenticated, "The application does not let you in.");
+  }
   if (!token.empty()) return rules.with_token(token, request.address);
   for (const auto& [name, value] : request.fields) {
     if (name != "authorization") continue;
@@ -253,7 +272,11 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
   const uint32_t threads =
     wanted.io.threads == 0 ? std::max(1U, std::thread::hardware_concurrency()) : wanted.io.threads;
   std::optional<net::http::access_parts> rules;
-  if (wanted.auth.mode == auth_mode::token) {
+  net::http::forward_address application;
+  if (wanted.auth.mode == auth_mode::forward &&
+      !net::http::read_forward_address(wanted.auth.forward_url, application))
+    return std::string{"cannot start: auth.forward_url is no address of an application"};
+  if (wanted.auth.mode != auth_mode::none) {
     auto read = access_of(wanted);
     if (auto* why = std::get_if<std::string>(&read)) return "cannot start: " + *why;
     rules = std::get<0>(std::move(read));
@@ -379,6 +402,7 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
       [all](net::http::exchange_ptr request) { all->api->handle(request); }, loading_pages());
     if (rules) lane->http->demand(*rules);
     lane->http->show(certificate);
+    if (wanted.auth.mode == auth_mode::forward) lane->http->ask(forward_of(wanted, threads));
     thread_parts.push_back({&lane->thread, lane->http.get(), lane->socketio.get(),
       lane->attach.get(), lane->events.get()});
     peers.push_back(lane->http.get());

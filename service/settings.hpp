@@ -27,7 +27,8 @@ enum class exit_policy : uint8_t { kill, keep };
 
 /// Who may use the service. `none`: everybody who reaches the loopback address by a name of its
 /// own. `token`: who has a JSON Web Token, or a session that was handed over by one who has.
-enum class auth_mode : uint8_t { none, token };
+/// `forward`: whom the embedding application lets in, which is asked, or who has such a session.
+enum class auth_mode : uint8_t { none, token, forward };
 
 /// Whether previews have path addresses beside their origins. `by_mode`: with `auth.mode = none`
 /// alone, since an app under a path address shares the service's origin.
@@ -128,6 +129,14 @@ struct settings {
     uint32_t attempts = 30;      // refused tokens of one address a minute; 0: no limit; to 1000000
     uint32_t hand_overs = 1024;  // links that were asked for within a minute; 1 to 65536
     std::chrono::milliseconds session{12 * 3600000};  // of a browser; 1 min to 30 d
+    /// Where the application is asked (net/http/forward_address.hpp); with `forward` it must be
+    /// set.
+    std::string forward_url;
+    std::chrono::milliseconds forward_timeout{2000};  // for one question; 50 ms to 1 min
+    std::chrono::milliseconds forward_cache{10000};   // of a good answer; 0: none; to 10 min
+    uint32_t forward_asks = 256;  // questions under way, over all threads; 1 to 65536
+    /// Cookies by which the application knows its users, which no dev server is to see.
+    std::vector<std::string> forward_cookies;
   } auth;
 
   /// What TCP listeners show; both or none: they speak HTTP as it is.

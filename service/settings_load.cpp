@@ -379,13 +379,15 @@ private:
       return "listen: " + to_string(where) +
              " can be reached from other machines, which auth.mode = none does not allow; listen "
              "on 127.0.0.1, [::1] or a "
-             "UNIX socket, or set auth.mode = token";
+             "UNIX socket, or set auth.mode = token or forward";
     }
     return std::nullopt;
   }
 
   /// Tokens need something to be checked with.
   problem check_keys() {
+    if (loaded_.auth.mode == auth_mode::forward && loaded_.auth.forward_url.empty())
+      return "auth.mode: forward needs auth.forward_url, where the application is asked";
     if (loaded_.auth.mode != auth_mode::token || !loaded_.auth.secret_files.empty() ||
         !loaded_.auth.public_key_files.empty())
       return std::nullopt;

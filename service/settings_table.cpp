@@ -11,6 +11,7 @@
 #include <cstring>
 #include <utility>
 
+#include "previewd/net/http/forward_address.hpp"
 #include "previewd/net/http/trusted_peers.hpp"
 
 namespace previewd {
@@ -362,6 +363,26 @@ problem read_audience(std::string_view written, std::string& result) {
   return std::nullopt;
 }
 
+problem read_forward_url(std::string_view written, std::string& result) {
+  net::http::forward_address ignored;
+  if (!net::http::read_forward_address(written, ignored))
+    return quoted(written) +
+           " is neither http:// with a loopback address nor unix: with an absolute path; write for "
+           "example http://127.0.0.1:3000/auth or unix:/run/app.sock:/auth";
+  result = written;
+  return std::nullopt;
+}
+
+problem read_cookie_name(std::string_view written, std::string& result) {
+  constexpr std::string_view separators = "()<>@,;:\\\"/[]?={} \t";
+  const bool good = std::all_of(written.begin(), written.end(),
+    [&](char c) { return c > ' ' && c < 0x7f && separators.find(c) == std::string_view::npos; });
+  if (!good || written.empty() || written.size() > 256)
+    return quoted(written) + " is no name of a cookie (RFC 6265, section 4.1.1)";
+  result = written;
+  return std::nullopt;
+}
+
 problem read_shell(std::string_view written, std::string& result) {
   const std::string path{written};
   if (path.empty() || path.front() != '/')
@@ -443,7 +464,8 @@ setting listen(std::vector<listen_address>& field) {
   result.name = "listen";
   result.value = "ADDRESS";
   result.allowed = "addresses with a port (0: any free one), unix:/path";
-  result.meaning = "where the service listens; beyond loopback only with auth.mode = token";
+  result.meaning =
+    "where the service listens; beyond loopback only with auth.mode = token or forward";
   result.values = arity::many;
   result.set = [&field](const std::vector<std::string>& written) -> problem {
     std::vector<listen_address> read;
@@ -586,9 +608,9 @@ std::vector<setting> setting_table(settings& target) {
   add(count("io.threads", target.io.threads, 0, 256, "threads that move bytes; 0: one a core"));
   add(count("actors.threads", target.actors.threads, 1, 256, "threads that run actors"));
   add(choice<auth_mode>("auth.mode", target.auth.mode,
-    {{"none", auth_mode::none}, {"token", auth_mode::token}},
+    {{"none", auth_mode::none}, {"token", auth_mode::token}, {"forward", auth_mode::forward}},
     "who may use the service; none: whoever reaches its loopback address; token: who has a JSON "
-    "Web Token (docs/security.md)"));
+    "Web Token; forward: whom the embedding application lets in (docs/security.md)"));
   add(texts("auth.secret_file", target.auth.secret_files, "PATH", "absolute paths", read_path,
     "files with a secret of HS256 each, which other users of the machine cannot read; read again "
     "on SIGHUP"));
@@ -605,6 +627,18 @@ std::vector<setting> setting_table(settings& target) {
     "links for browsers that may be asked for in a minute"));
   add(duration("auth.session", target.auth.session, 1min, 24h * 30, "12h",
     "how long a browser that was handed over may stay; never longer than its token is valid"));
+  add(text("auth.forward_url", target.auth.forward_url, "URL",
+    "http:// with a loopback address, or unix:/path, which may have :/target after it",
+    read_forward_url, "where the embedding application is asked, with auth.mode = forward"));
+  add(duration("auth.forward_timeout", target.auth.forward_timeout, 50ms, 1min, "2s",
+    "for one question to the application; then the request is answered 503"));
+  add(duration("auth.forward_cache", target.auth.forward_cache, 0ms, 10min, "10s",
+    "how long what the application grants is not asked again; 0: each request is asked about"));
+  add(count("auth.forward_asks", target.auth.forward_asks, 1, 65'536,
+    "questions to the application that may be under way; beyond it requests are answered 503"));
+  add(texts("auth.forward_cookie", target.auth.forward_cookies, "NAME", "names of cookies",
+    read_cookie_name,
+    "cookies by which the application knows its users: no dev server gets or sets one"));
   add(texts("auth.origins", target.auth.origins, "ORIGIN", "origins", read_origin,
     "further origins whose pages may use the service, beside its own"));
   add(choice<metrics_visibility>("metrics.public", target.metrics.visibility,

@@ -66,6 +66,32 @@ preview_access needed_by(const auth::grant* who, const workspace_key& key) noexc
   return who->is_of_project(key) ? preview_access::project : preview_access::everyone;
 }
 
+// What the application says to somebody whom it does not let in: to a browser's page as it is, to
+// anything else as our own.
+response passed_on(const request_head& head, const forward_verdict& verdict) {
+  response answer;
+  if (is_navigation(head)) {
+    if (!verdict.body.empty() || !verdict.location.empty()) {
+      answer.status = verdict.status;
+      answer.content_type = verdict.content_type;
+      answer.body = verdict.body;
+    } else {
+      answer = error_answer(head, verdict.status, {}, "The application does not let you in.");
+      answer.fields.clear();
+    }
+    if (!verdict.location.empty()) answer.fields.emplace_back("Location", verdict.location);
+    answer.fields.emplace_back("Cache-Control", "no-store");
+  } else if (verdict.status == 403) {
+    return unauthorized(head, errc::not_allowed, "The application does not let you in.", {});
+  } else {
+    answer = unauthorized(head, errc::not_authenticated,
+      "The application wants to know who you are; log in there.", {});
+    std::erase_if(answer.fields, [](const auto& each) { return each.first == "WWW-Authenticate"; });
+  }
+  if (!verdict.challenge.empty()) answer.fields.emplace_back("WWW-Authenticate", verdict.challenge);
+  return answer;
+}
+
 // Only on an origin of its own: under a path address an app could do on the service's origin what
 // everybody can who looks at it.
 bool is_shared(const preview_target& target, preview_access needs, route_table& routes) {
@@ -131,7 +157,7 @@ grant_ptr access::with_cookies(std::string_view field, auth::place at) const {
     const auto session =
       parts_.seal->open(pair.substr(std::min(equals + 1, pair.size())), system_clock::now());
     if (!session || session->at != at || (session->who.guest && at != auth::place::preview) ||
-        !parts_.keys->vouches(session->who.key))
+        (parts_.keys != nullptr && !parts_.keys->vouches(session->who.key)))
       continue;
     auto found = std::make_shared<const auth::grant>(session->who);
     if (name == secure_session_cookie) return found;
@@ -178,14 +204,21 @@ admission access::admit(request_head& head, const routing& where, const std::str
     if (who == nullptr && equal_no_case(each.name, "cookie"))
       who = with_cookies(each.value, by_origin ? auth::place::preview : auth::place::service);
   }
+  if (parts_.keys == nullptr) {
+    // A session says it, and what everybody may see needs no asking.
+    const bool is_public = where.what == routing::kind::preview &&
+                           is_shared(*where.target, preview_access::everyone, routes);
+    if (who == nullptr && !is_public) return {.grant = {}, .refusal = {}, .ask = true};
+    return decide(head, where, std::move(who), routes);
+  }
   const std::string_view token = bearer_token(head["authorization"]);
   if (where.what == routing::kind::preview) {
     take_out_token(head, address, who);
     const preview_access needs = needed_by(who.get(), where.target->key);
-    if (needs != preview_access::members && is_shared(*where.target, needs, routes))
-      return {nobody(), {}, needs};
-    // The app's own way to say who somebody is: ours has been said.
-    if (who == nullptr && !token.empty()) return refusal_of(head, with_token(token, address));
+    const bool shared = needs != preview_access::members && is_shared(*where.target, needs, routes);
+    // The app's own way to say who somebody is: ours has been said, or is not needed.
+    if (who == nullptr && !token.empty() && !shared)
+      return refusal_of(head, with_token(token, address));
   } else if (!token.empty()) {
     // It says more clearly than a cookie who is meant.
     auto owner = with_token(token, address);
@@ -193,11 +226,37 @@ admission access::admit(request_head& head, const routing& where, const std::str
     who = std::move(*owner);
   }
   if (who == nullptr && asks_itself(head, where)) return {nobody(), {}};
+  return decide(head, where, std::move(who), routes);
+}
+
+admission access::decide(
+  const request_head& head, const routing& where, grant_ptr who, route_table& routes) const {
+  if (where.what == routing::kind::preview) {
+    const preview_access needs = needed_by(who.get(), where.target->key);
+    if (needs != preview_access::members && is_shared(*where.target, needs, routes))
+      return {nobody(), {}, needs};
+  }
   if (who == nullptr)
     return {nullptr, unauthorized(head, errc::not_authenticated, who_are_you, no_token)};
   if (where.target && !who->covers(where.target->key))
     return {nullptr, unauthorized(head, errc::not_allowed, not_yours, {})};
   return {std::move(who), {}};
+}
+
+admission access::judge(const request_head& head, const routing& where,
+  const forward_verdict& verdict, route_table& routes) const {
+  switch (verdict.what) {
+    case forward_verdict::kind::granted:
+      return decide(head, where, verdict.who, routes);
+    case forward_verdict::kind::refused:
+      return {nullptr, passed_on(head, verdict)};
+    case forward_verdict::kind::unavailable:
+      break;
+  }
+  response answer = error_answer(head, 503, "auth_unavailable",
+    "The application that says who may (auth.forward_url) has given no answer; try again later.");
+  answer.fields.emplace_back("Retry-After", "1");
+  return {nullptr, std::move(answer)};
 }
 
 std::string session_cookie_field(

@@ -16,6 +16,7 @@
 #include "previewd/net/auth/session.hpp"
 #include "previewd/net/auth/token.hpp"
 #include "previewd/net/http/exchange.hpp"
+#include "previewd/net/http/forward.hpp"
 #include "previewd/net/http/router.hpp"
 #include "previewd/net/http/settings.hpp"
 
@@ -24,7 +25,7 @@ namespace previewd::net::http {
 /// What all I/O threads judge by together.
 struct access_parts {
   auth::token_rules rules;
-  std::shared_ptr<const auth::key_set> keys;
+  std::shared_ptr<const auth::key_set> keys;  // null: there are no tokens, the application is asked
   std::shared_ptr<auth::attempts> attempts;
   std::shared_ptr<const auth::session_seal> seal;
 };
@@ -35,10 +36,12 @@ struct admission {
   std::optional<response> refusal;
   /// Of a preview: the least access of the server with which he is let in.
   preview_access needs = preview_access::members;
+  /// It is not known who asks: the application is to be asked (`judge`).
+  bool ask = false;
 };
 
-/// Decides who may ask, where the settings want to know (`auth.mode = token`): the service's own
-/// addresses and every preview. One I/O thread's.
+/// Decides who may ask, where the settings want to know (`auth.mode` is not `none`): the service's
+/// own addresses and every preview. One I/O thread's.
 class access {
 public:
   access(access_parts parts, trusted_peers unlimited);
@@ -50,6 +53,13 @@ public:
   /// so that it is not sent on. Previews are shared as `routes` say.
   admission admit(request_head& head, const routing& where, const std::string& address,
     const http_settings& settings, route_table& routes) const;
+
+  /// Judges it when the application has been asked.
+  admission judge(const request_head& head, const routing& where, const forward_verdict& verdict,
+    route_table& routes) const;
+
+  /// Whether there are tokens; else the application says who asks.
+  bool takes_tokens() const noexcept { return parts_.keys != nullptr; }
 
   /// Whose token this is. Errors: `not_authenticated`, `limit_reached`.
   caf::expected<std::shared_ptr<const auth::grant>>
@@ -64,6 +74,8 @@ public:
   bool exhausted(const std::string& address) const;
 
 private:
+  admission decide(const request_head& head, const routing& where,
+    std::shared_ptr<const auth::grant> who, route_table& routes) const;
   std::shared_ptr<const auth::grant> own_token(std::string_view authorization) const;
   void take_out_token(
     request_head& head, const std::string& address, std::shared_ptr<const auth::grant>& who) const;

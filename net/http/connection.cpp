@@ -26,6 +26,21 @@ asio::const_buffer bytes_of(std::string_view text) {
   return {text.data(), text.size()};
 }
 
+bool has_cookie_of(const request_head& head, const std::vector<std::string>& names) {
+  for (const field& each : head.fields) {
+    if (!equal_no_case(each.name, "cookie")) continue;
+    std::string_view rest = each.value;
+    while (!rest.empty()) {
+      const std::size_t end = std::min(rest.find(';'), rest.size());
+      const std::string_view pair = trimmed(rest.substr(0, end));
+      if (std::find(names.begin(), names.end(), pair.substr(0, pair.find('='))) != names.end())
+        return true;
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+  }
+  return false;
+}
+
 std::size_t size_of(const response& answer) {
   return answer.shared_body ? answer.shared_body->size() : answer.body.size();
 }
@@ -72,6 +87,7 @@ void connection::closing() {
   error_code ignored;  // a socket that fails to close is closed all the same
   socket_.close(ignored);
   if (proxied_ != nullptr) proxied_->abandon();
+  if (asked_for_ != nullptr) core_.forward->leave(*this);
   slot_ = {};
   queue_.clear();
   body_done_ = nullptr;
@@ -102,6 +118,7 @@ void connection::deadline_passed() {
         respond(std::move(what));
       }
       return;
+    case phase::asking:
     case phase::answering:
     case phase::streaming:
     case phase::lingering:
@@ -141,7 +158,7 @@ void connection::received(const error_code& error) {
     // A service request that is being answered may be answered yet, unless it wants to know of the
     // end.
     const bool answer_first =
-      phase_ == phase::answering ||
+      phase_ == phase::answering || phase_ == phase::asking ||
       (phase_ == phase::service && !body_done_ && exchange_ != nullptr && !exchange_->gone_);
     if (!answer_first) close(close_reason::peer_closed);
     return;
@@ -173,6 +190,7 @@ void connection::received(const error_code& error) {
         read();
       }
       return;
+    case phase::asking:  // the next request waits
     case phase::moving:
       return;
   }
@@ -233,18 +251,50 @@ void connection::serve() {
     body_.begin(body_reader::framing::length, head_.content_length.value_or(0));
   }
   routing where = route_request(head_, core_.settings, core_.routes);
-  std::shared_ptr<const auth::grant> grant;
-  preview_access needs = preview_access::members;
-  if (core_.rules != nullptr) {
-    admission admitted =
-      core_.rules->admit(head_, where, client_address_, core_.settings, core_.routes);
-    if (admitted.refusal) {
-      answer(std::move(*admitted.refusal));
-      return;
-    }
-    grant = std::move(admitted.grant);
-    needs = admitted.needs;
+  if (core_.rules == nullptr) {
+    go(std::move(where), nullptr, preview_access::members);
+    return;
   }
+  admission who = core_.rules->admit(head_, where, client_address_, core_.settings, core_.routes);
+  if (who.ask) {
+    ask_who(std::move(where));
+  } else {
+    admitted(std::move(where), std::move(who));
+  }
+}
+
+void connection::ask_who(routing where) {
+  phase_ = phase::asking;
+  const std::string workspace =
+    where.target ? where.target->key.project + "/" + where.target->key.user : std::string{};
+  const forward_question question{head_, scheme(), client_address_,
+    trust_ == peer_trust::forwarding ? head_["x-forwarded-for"] : std::string_view{}, workspace};
+  asked_for_ = std::make_unique<routing>(std::move(where));
+  if (const auto verdict = core_.forward->ask(question, *this)) judged(*verdict);
+}
+
+void connection::judged(const forward_verdict& verdict) {
+  routing where = std::move(*std::exchange(asked_for_, nullptr));
+  // What let the client in is not for the app to see. Where none of the application's cookies did,
+  // it was this.
+  if (where.what == routing::kind::preview &&
+      !has_cookie_of(head_, core_.settings.withheld_cookies))
+    std::erase_if(
+      head_.fields, [](const field& each) { return equal_no_case(each.name, "authorization"); });
+  admission who = core_.rules->judge(head_, where, verdict, core_.routes);
+  admitted(std::move(where), std::move(who));
+}
+
+void connection::admitted(routing where, admission who) {
+  if (who.refusal) {
+    answer(std::move(*who.refusal));
+  } else {
+    go(std::move(where), std::move(who.grant), who.needs);
+  }
+}
+
+void connection::go(
+  routing&& where, std::shared_ptr<const auth::grant> grant, preview_access needs) {
   switch (where.what) {
     case routing::kind::answer:
       answer(std::move(where.answer));

@@ -12,18 +12,21 @@
 
 #include "previewd/net/http/buffer.hpp"
 #include "previewd/net/http/core.hpp"
+#include "previewd/net/http/forward.hpp"
 #include "previewd/net/http/forwarding.hpp"
 #include "previewd/net/http/live.hpp"
 #include "previewd/net/http/message.hpp"
+#include "previewd/net/http/router.hpp"
 
 namespace previewd::net::http {
 
+struct admission;
 class proxied_request;
 class service_exchange;
 
 /// A client's connection: one request at a time, whatever arrives of the next one waits. Owned by
 /// its thread's table.
-class connection final : public timed_object {
+class connection final : public timed_object, private forward_waiter {
 public:
   connection(server_core& core, new_client client, open_slot slot);
   ~connection() override;
@@ -102,7 +105,16 @@ protected:
   void deadline_passed() override;
 
 private:
-  enum class phase : uint8_t { head, service, proxying, answering, streaming, lingering, moving };
+  enum class phase : uint8_t {
+    head,
+    asking,  // the application, who this is
+    service,
+    proxying,
+    answering,
+    streaming,
+    lingering,
+    moving
+  };
   struct chunk {
     std::string before;
     std::shared_ptr<const std::string> bytes;
@@ -112,6 +124,10 @@ private:
   void parse();
   void refuse(const message_error& error);
   void serve();
+  void ask_who(routing where);
+  void judged(const forward_verdict& verdict) override;
+  void admitted(routing where, admission who);
+  void go(routing&& where, std::shared_ptr<const auth::grant> grant, preview_access needs);
   void write_own(response what);
   void own_written(const error_code& error);
   bool body_is_read();
@@ -135,6 +151,8 @@ private:
   request_head head_;
   body_reader body_;
   std::unique_ptr<proxied_request> proxied_;
+  std::unique_ptr<routing>
+    asked_for_;  // where the request goes that the application is asked about
   service_exchange* exchange_ = nullptr;
   phase phase_ = phase::head;
   bool reading_ = false;

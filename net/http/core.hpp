@@ -24,6 +24,7 @@ namespace previewd::net::http {
 
 class acceptor;
 class access;
+class forward_desk;
 class tunnel;
 
 /// A connection on its way from one thread to another: its socket, and what has been read from it.
@@ -56,8 +57,9 @@ struct server_core {
   const http_settings settings;
   const service_handler service;
   const preview_pages pages;
-  std::unique_ptr<access> rules;      // null: nobody is asked who he is
-  const std::string frame_ancestors;  // for the proxy, as a CSP source list; empty: none
+  std::unique_ptr<access> rules;          // null: nobody is asked who he is
+  std::unique_ptr<forward_desk> forward;  // null: no application is asked
+  const std::string frame_ancestors;      // for the proxy, as a CSP source list; empty: none
   std::vector<server*> peers;
   // All threads' together, once they know each other.
   std::shared_ptr<open_counts> addresses;

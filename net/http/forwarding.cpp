@@ -137,6 +137,17 @@ void add_target(std::string& out, const forwarding& how) {
   }
 }
 
+using cookie_names = std::vector<std::string>;
+
+std::string_view name_of(std::string_view pair) noexcept {
+  return trimmed(pair.substr(0, pair.find('=')));
+}
+
+bool is_withheld(std::string_view pair, const cookie_names* withheld) noexcept {
+  return withheld != nullptr &&
+         std::find(withheld->begin(), withheld->end(), name_of(pair)) != withheld->end();
+}
+
 bool is_own_cookie(std::string_view pair) noexcept {
   std::string_view name = trimmed(pair);
   // Browsers take a cookie of this name from https alone (RFC 6265bis, section 4.1.3.2).
@@ -145,8 +156,9 @@ bool is_own_cookie(std::string_view pair) noexcept {
   return name.substr(0, own_cookie_prefix.size()) == own_cookie_prefix;
 }
 
-void add_cookies(std::string& out, std::string_view name, std::string_view value) {
-  if (value.find(own_cookie_prefix) == std::string_view::npos) {
+void add_cookies(
+  std::string& out, std::string_view name, std::string_view value, const cookie_names* withheld) {
+  if (withheld == nullptr && value.find(own_cookie_prefix) == std::string_view::npos) {
     add(out, name, value);
     return;
   }
@@ -154,7 +166,7 @@ void add_cookies(std::string& out, std::string_view name, std::string_view value
   while (!value.empty()) {
     const std::size_t end = std::min(value.find(';'), value.size());
     const std::string_view pair = trimmed(value.substr(0, end));
-    if (!pair.empty() && !is_own_cookie(pair)) {
+    if (!pair.empty() && !is_own_cookie(pair) && !is_withheld(pair, withheld)) {
       if (!kept.empty()) kept += "; ";
       kept += pair;
     }
@@ -263,7 +275,7 @@ void add_set_cookie(
   // one.
   std::string_view pair = trimmed(value.substr(0, value.find(';')));
   while (!pair.empty() && pair.front() == '=') pair = trimmed(pair.substr(1));
-  if (pair.empty() || is_own_cookie(pair)) return;
+  if (pair.empty() || is_own_cookie(pair) || is_withheld(pair, how.withheld)) return;
   // The server believes that the browser came by HTTPS. Where it came by HTTP, Safari would refuse
   // such a cookie everywhere, the others only beyond `localhost` and its subdomains.
   const bool not_secure =
@@ -413,7 +425,7 @@ void write_upstream_request(std::string& out, const forwarding& how) {
     } else if (equal_no_case(f.name, "referer")) {
       add_referer(out, f.name, f.value, how);
     } else if (equal_no_case(f.name, "cookie")) {
-      add_cookies(out, f.name, f.value);
+      add_cookies(out, f.name, f.value, how.withheld);
     } else {
       add(out, f.name, f.value);
     }

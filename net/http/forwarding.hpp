@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "previewd/messages/server.hpp"
 #include "previewd/net/http/exchange.hpp"
@@ -27,6 +28,8 @@ struct forwarding {
   /// Whether what the client says in `Forwarded` and `X-Forwarded-*` is passed on and added to, or
   /// dropped.
   peer_trust trust = peer_trust::none;
+  /// Names of cookies that the server neither gets nor sets; null: none beside previewd's own.
+  const std::vector<std::string>* withheld = nullptr;
 
   bool strips() const noexcept {
     return target.by == preview_target::address::path && prefix == prefix_mode::stripped;

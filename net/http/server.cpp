@@ -461,6 +461,10 @@ void server::demand(access_parts rules) {
   core_->rules = std::make_unique<access>(std::move(rules), core_->settings.trusted);
 }
 
+void server::ask(forward_settings settings) {
+  core_->forward = std::make_unique<forward_desk>(core_->live, std::move(settings));
+}
+
 access* server::rules() noexcept {
   return core_->rules.get();
 }

@@ -23,6 +23,7 @@ namespace previewd::net::http {
 
 class access;
 struct access_parts;
+struct forward_settings;
 
 /// One proxied WebSocket, for `/debug/connections`.
 struct tunnel_info {
@@ -68,6 +69,9 @@ public:
 
   /// From now on clients have to show who they are. Before the first request.
   void demand(access_parts rules);
+
+  /// Asks the application who somebody is, where the rules do not know it. Before anybody comes.
+  void ask(forward_settings settings);
 
   /// What clients are judged by; null: they are not. Lives as long as the server.
   access* rules() noexcept;

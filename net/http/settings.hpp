@@ -78,6 +78,9 @@ struct http_settings {
   metrics_access metrics = metrics_access::guarded;
   std::vector<std::string> public_hosts;  // further names of the service, lower case
   std::vector<std::string> auth_origins;  // further origins that may use the service, lower case
+  /// Cookies by which the application that is asked (`forward.hpp`) knows its users: no server
+  /// behind a preview gets or sets one.
+  std::vector<std::string> withheld_cookies;
   /// Who may frame a preview that forbids it (CSP `frame-ancestors` sources). None given: the
   /// service's own origins. An empty list: such answers are left as they are.
   std::optional<std::vector<std::string>> frame_ancestors;

@@ -111,6 +111,8 @@ handshake copy_of(const http::exchange& exchange) {
   request.address = exchange.client_address();
   request.secure = exchange.scheme() == "https";
   request.at = std::chrono::system_clock::now();
+  if (exchange.grant() != nullptr)
+    request.grant = std::make_shared<const auth::grant>(*exchange.grant());
   return request;
 }
 

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "previewd/net/auth/grant.hpp"
 #include "previewd/net/http/exchange.hpp"
 #include "previewd/net/io_thread.hpp"
 #include "previewd/net/socketio/engine_codec.hpp"
@@ -75,6 +76,8 @@ struct handshake {
   std::string address;                                      // the client's, without port
   bool secure = false;                                      // reached by https
   std::chrono::system_clock::time_point at;
+  /// What the client has shown to be its right, where the HTTP server has found it out.
+  std::shared_ptr<const auth::grant> grant;
 
   /// The first value of a query parameter, empty when there is none.
   std::string_view parameter(std::string_view name) const noexcept;
