@@ -77,9 +77,9 @@ std::string now_text() {
 
 json handshake_json(const sio::handshake& request, const json& auth) {
   json query = json::object();
-  for (const auto& [name, value] : request.query) query[name] = value;
+  for (const auto& [name, value] : request.query) query[std::string{name}] = value;
   json headers = json::object();
-  for (const auto& [name, value] : request.fields) headers[name] = value;
+  for (const auto& [name, value] : request.fields) headers[std::string{name}] = value;
   return json{{"headers", headers}, {"query", query}, {"auth", auth}, {"address", request.address},
     {"secure", request.secure}, {"url", request.target}, {"time", now_text()},
     {"xdomain", headers.contains("origin")},

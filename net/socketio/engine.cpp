@@ -82,14 +82,14 @@ std::string decode_form(std::string_view text) {
   return decoded;
 }
 
-std::vector<std::pair<std::string, std::string>> parse_query(std::string_view query) {
-  std::vector<std::pair<std::string, std::string>> parameters;
+name_values parse_query(std::string_view query) {
+  name_values parameters;
   while (!query.empty()) {
     const std::size_t end = std::min(query.find('&'), query.size());
     const std::string_view part = query.substr(0, end);
     const std::size_t equals = std::min(part.find('='), part.size());
     if (!part.empty()) {
-      parameters.emplace_back(decode_form(part.substr(0, equals)),
+      parameters.add(decode_form(part.substr(0, equals)),
         decode_form(part.substr(std::min(equals + 1, part.size()))));
     }
     query.remove_prefix(std::min(end + 1, query.size()));
@@ -106,8 +106,10 @@ handshake copy_of(const http::exchange& exchange) {
     std::string name{field.name};
     std::transform(name.begin(), name.end(), name.begin(),
       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    request.fields.emplace_back(std::move(name), field.value);
+    request.fields.add(name, field.value);
   }
+  request.query.shrink();
+  request.fields.shrink();
   request.address = exchange.client_address();
   request.secure = exchange.scheme() == "https";
   request.at = std::chrono::system_clock::now();
@@ -141,11 +143,36 @@ std::string_view to_string(session_end value) noexcept {
   return "unknown";
 }
 
-std::string_view handshake::parameter(std::string_view name) const noexcept {
-  for (const auto& [key, value] : query) {
+void name_values::add(std::string_view name, std::string_view value) {
+  // A head is far from being so large; what does not fit is left out.
+  if (name.size() + value.size() > UINT32_MAX - bytes_.size()) return;
+  bytes_ += name;
+  ends_.push_back(static_cast<uint32_t>(bytes_.size()));
+  bytes_ += value;
+  ends_.push_back(static_cast<uint32_t>(bytes_.size()));
+}
+
+void name_values::shrink() {
+  bytes_.shrink_to_fit();
+  ends_.shrink_to_fit();
+}
+
+name_values::value_type name_values::at(std::size_t index) const noexcept {
+  const uint32_t begin = index == 0 ? 0 : ends_[2 * index - 1];
+  const uint32_t middle = ends_[2 * index];
+  const std::string_view bytes = bytes_;
+  return {bytes.substr(begin, middle - begin), bytes.substr(middle, ends_[2 * index + 1] - middle)};
+}
+
+std::string_view name_values::operator[](std::string_view name) const noexcept {
+  for (const auto& [key, value] : *this) {
     if (key == name) return value;
   }
   return {};
+}
+
+std::string_view handshake::parameter(std::string_view name) const noexcept {
+  return query[name];
 }
 
 void engine_handler::admit(const handshake&, std::function<void(bool)> answer) {
@@ -159,8 +186,7 @@ engine_session::engine_session(engine& owner, uint64_t number, std::string id, h
       number_{number},
       id_{std::move(id)},
       request_{std::move(request)},
-      timer_{owner.thread().context()},
-      upgrade_timer_{owner.thread().context()} {}
+      timer_{owner.thread().context()} {}
 
 engine_session::~engine_session() = default;
 
@@ -189,6 +215,10 @@ void engine_session::enqueue(frame what) {
   const std::size_t queued = queued_bytes();
   if (queued > 0 && queued + what.bytes->size() > engine_.settings_.client_buffer) {
     close(session_end::too_slow);
+    return;
+  }
+  if (websocket_ && queue_.empty()) {
+    websocket_->send(std::move(what));
     return;
   }
   queue_bytes_ += what.bytes->size();
@@ -282,7 +312,9 @@ void engine_session::on_packet(engine_packet packet) {
       engine_.handler_.on_message(*this, packet.kind, packet.data);
       return;
     case engine_packet_type::pong:
-      if (awaiting_pong_) schedule_ping();
+      if (!awaiting_pong_) return;
+      schedule_ping();
+      engine_.handler_.on_sent(*this);
       return;
     case engine_packet_type::close:
       close(session_end::client_closed);
@@ -298,12 +330,12 @@ void engine_session::on_packet(engine_packet packet) {
 }
 
 void engine_session::on_upgrade_timeout() {
-  if (steady_clock::now() < upgrade_timer_.expiry()) return;
+  if (!upgrade_timer_ || steady_clock::now() < upgrade_timer_->expiry()) return;
   drop_probe();
 }
 
 void engine_session::drop_probe() {
-  upgrade_timer_.cancel();
+  upgrade_timer_.reset();
   probed_ = false;
   if (websocket* probe = std::exchange(probe_, nullptr)) {
     probe->abort();
@@ -312,7 +344,7 @@ void engine_session::drop_probe() {
 }
 
 void engine_session::upgrade() {
-  upgrade_timer_.cancel();
+  upgrade_timer_.reset();
   probed_ = false;
   websocket_ = std::exchange(probe_, nullptr);
   if (poll_) {
@@ -370,8 +402,8 @@ struct engine::link {
       : socket{number, std::move(connection), limits, owner} {}
 
   websocket socket;
-  uint64_t session = 0;  // 0: none yet, or none any more
-  handshake request;     // of a session that begins with this WebSocket
+  uint64_t session = 0;                // 0: none yet, or none any more
+  std::unique_ptr<handshake> request;  // of a session that begins with this WebSocket
 };
 
 engine::engine(io_thread& thread, std::vector<io_thread*> threads, engine_settings settings,
@@ -390,8 +422,8 @@ engine_session* engine::find(uint64_t number) noexcept {
 }
 
 engine_session* engine::find_id(std::string_view id) noexcept {
-  const auto found = numbers_.find(std::string{id});
-  return found == numbers_.end() ? nullptr : find(found->second);
+  const auto found = ids_.find(id);
+  return found == ids_.end() ? nullptr : found->second;
 }
 
 void engine::for_each(const std::function<void(engine_session&)>& visit) {
@@ -423,13 +455,7 @@ void engine::refuse(http::exchange& exchange, int code) const {
 
 void engine::handle(http::exchange_ptr exchange) {
   const http::request_head& head = exchange->head();
-  const std::vector<std::pair<std::string, std::string>> query = parse_query(head.query);
-  const auto parameter = [&query](std::string_view name) -> std::string_view {
-    for (const auto& [key, value] : query) {
-      if (key == name) return value;
-    }
-    return {};
-  };
+  const name_values query = parse_query(head.query);
   if (head.method == "OPTIONS" && !settings_.cors_origin.empty()) {
     http::response answer;
     answer.status = 204;
@@ -438,17 +464,17 @@ void engine::handle(http::exchange_ptr exchange) {
     respond(*exchange, std::move(answer));
     return;
   }
-  const std::string_view transport = parameter("transport");
+  const std::string_view transport = query["transport"];
   if (transport != "polling" && transport != "websocket")
     return refuse(*exchange, unknown_transport);
   const transport_kind kind =
     transport == "websocket" ? transport_kind::websocket : transport_kind::polling;
-  const std::string_view id = parameter("sid");
+  const std::string_view id = query["sid"];
   if (id.empty()) {
     if (head.method != "GET") return refuse(*exchange, bad_handshake_method);
     if ((kind == transport_kind::websocket) != head.websocket_upgrade)
       return refuse(*exchange, bad_request);
-    if (parameter("EIO") != "4") return refuse(*exchange, unsupported_version);
+    if (query["EIO"] != "4") return refuse(*exchange, unsupported_version);
     handshake_begins(std::move(exchange), kind);
     return;
   }
@@ -504,9 +530,11 @@ void engine::admitted(http::exchange_ptr exchange, transport_kind kind, handshak
 engine_session* engine::open_session(handshake request) {
   const uint64_t number = next_number_++;
   std::string id = std::to_string(thread_.index()) + '-' + random_id();
-  numbers_.emplace(id, number);
   auto session = std::make_unique<engine_session>(*this, number, std::move(id), std::move(request));
-  return sessions_.emplace(number, std::move(session)).first->second.get();
+  engine_session* const opened = session.get();
+  sessions_.emplace(number, std::move(session));
+  ids_.emplace(opened->id(), opened);
+  return opened;
 }
 
 std::string engine::open_packet(const engine_session& session, transport_kind kind) const {
@@ -578,15 +606,17 @@ void engine::accept_websocket(
   ws::websocket_limits limits;
   limits.message_bytes = settings_.max_payload;
   limits.closing = settings_.close_timeout;
+  limits.tells = ws::tells_of::waiting;
   const uint64_t number = next_websocket_++;
   auto made = std::make_unique<link>(number, std::move(*connection), limits, *this);
-  made->request = std::move(request);
+  if (session == 0) made->request = std::make_unique<handshake>(std::move(request));
   made->session = session;
   link& added = *websockets_.emplace(number, std::move(made)).first->second;
   if (session != 0) {
     engine_session& upgrading = *find(session);
     upgrading.probe_ = &added.socket;
-    upgrading.arm(upgrading.upgrade_timer_, settings_.upgrade_timeout,
+    upgrading.upgrade_timer_ = std::make_unique<asio::steady_timer>(thread_.context());
+    upgrading.arm(*upgrading.upgrade_timer_, settings_.upgrade_timeout,
       [](engine_session& self) { self.on_upgrade_timeout(); });
   }
   added.socket.start();
@@ -596,7 +626,8 @@ void engine::on_open(websocket& from) {
   link& opened = *websockets_.at(from.number());
   if (opened.session != 0) return;  // its probe comes first
   if (stopping_ || sessions_.size() >= settings_.sessions) return from.abort();
-  engine_session* session = open_session(std::move(opened.request));
+  engine_session* session = open_session(std::move(*opened.request));
+  opened.request.reset();
   opened.session = session->number();
   from.send({message_kind::text,
     std::make_shared<const std::string>(open_packet(*session, transport_kind::websocket))});
@@ -684,7 +715,7 @@ void engine::erase(engine_session& session) {
     session.release_poll(std::move(answer));
   }
   const uint64_t number = session.number();
-  numbers_.erase(session.id());
+  ids_.erase(session.id());
   sessions_.erase(number);
   report_stopped();
 }

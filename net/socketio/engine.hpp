@@ -4,8 +4,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -68,13 +68,48 @@ enum class session_end : uint8_t {
 };
 std::string_view to_string(session_end value) noexcept;
 
+/// Names and their values, in order, in little memory: they are kept as long as a client. Views
+/// into it are good until it is changed.
+class name_values {
+public:
+  using value_type = std::pair<std::string_view, std::string_view>;
+
+  class iterator {
+  public:
+    iterator(const name_values& of, std::size_t at) noexcept : of_{&of}, at_{at} {}
+    value_type operator*() const noexcept { return of_->at(at_); }
+    iterator& operator++() noexcept { return ++at_, *this; }
+    bool operator==(const iterator& other) const noexcept { return at_ == other.at_; }
+    bool operator!=(const iterator& other) const noexcept { return at_ != other.at_; }
+
+  private:
+    const name_values* of_;
+    std::size_t at_;
+  };
+
+  void add(std::string_view name, std::string_view value);
+  /// Gives back what it has reserved and does not need.
+  void shrink();
+
+  std::size_t size() const noexcept { return ends_.size() / 2; }
+  value_type at(std::size_t index) const noexcept;
+  iterator begin() const noexcept { return {*this, 0}; }
+  iterator end() const noexcept { return {*this, size()}; }
+  /// The first value of a name, empty when there is none.
+  std::string_view operator[](std::string_view name) const noexcept;
+
+private:
+  std::string bytes_;
+  std::vector<uint32_t> ends_;  // in it, of each name and of each value
+};
+
 /// The request that began a session, in copies.
 struct handshake {
   std::string target;
-  std::vector<std::pair<std::string, std::string>> query;   // decoded, in order
-  std::vector<std::pair<std::string, std::string>> fields;  // names in lower case, in order
-  std::string address;                                      // the client's, without port
-  bool secure = false;                                      // reached by https
+  name_values query;    // decoded
+  name_values fields;   // names in lower case
+  std::string address;  // the client's, without port
+  bool secure = false;  // reached by https
   std::chrono::system_clock::time_point at;
   /// What the client has shown to be its right, where the HTTP server has found it out.
   std::shared_ptr<const auth::grant> grant;
@@ -150,10 +185,10 @@ private:
   websocket* probe_ = nullptr;      // a WebSocket that may become it
   bool probed_ = false;             // and has been answered
   http::exchange_ptr poll_;         // the GET that waits
-  std::deque<frame> queue_;
+  std::list<frame> queue_;          // of polling, or of a transport that is changing
   std::size_t queue_bytes_ = 0;
   asio::steady_timer timer_;
-  asio::steady_timer upgrade_timer_;
+  std::unique_ptr<asio::steady_timer> upgrade_timer_;  // while there is a probe
 };
 
 /// Whoever uses an engine. Every call on its I/O thread. None comes from within a call to the
@@ -166,7 +201,8 @@ public:
   virtual void on_open(engine_session& session) = 0;
   /// The bytes are good for this call.
   virtual void on_message(engine_session& session, message_kind kind, std::string_view bytes) = 0;
-  /// Some of what was queued is out.
+  /// Some of what was queued is out, or the client has answered a ping: it comes again and again as
+  /// long as the session is open. What a WebSocket takes at once was never queued.
   virtual void on_sent(engine_session& session) = 0;
   /// The last call for this session.
   virtual void on_close(engine_session& session, session_end why) = 0;
@@ -243,7 +279,7 @@ private:
   bool stopping_ = false;
   std::function<void()> stopped_;
   std::unordered_map<uint64_t, std::unique_ptr<engine_session>> sessions_;
-  std::unordered_map<std::string, uint64_t> numbers_;  // of session ids
+  std::unordered_map<std::string_view, engine_session*> ids_;  // their own strings
   std::unordered_map<uint64_t, std::unique_ptr<link>> websockets_;
 };
 

@@ -157,19 +157,31 @@ decode_packet(std::string_view text, const packet_limits& limits, json& payload)
   return head;
 }
 
-bool insert_attachments(json& payload, std::vector<std::string>& attachments) {
+namespace {
+
+/// `placed`: those that have their place.
+bool insert_attachments_left(
+  json& payload, const std::vector<std::string>& attachments, std::vector<bool>& placed) {
   if (is_placeholder(payload)) {
     const auto number = payload.find("num");
     if (number == payload.end() || !number->is_number_unsigned()) return false;
     const uint64_t index = number->get<uint64_t>();
-    if (index >= attachments.size()) return false;
+    if (index >= attachments.size() || placed[static_cast<std::size_t>(index)]) return false;
+    placed[static_cast<std::size_t>(index)] = true;
     const std::string& bytes = attachments[static_cast<std::size_t>(index)];
     payload = json::binary(std::vector<uint8_t>(bytes.begin(), bytes.end()));
     return true;
   }
   if (!payload.is_structured()) return true;
   return std::all_of(payload.begin(), payload.end(),
-    [&](json& element) { return insert_attachments(element, attachments); });
+    [&](json& element) { return insert_attachments_left(element, attachments, placed); });
+}
+
+}  // namespace
+
+bool insert_attachments(json& payload, std::vector<std::string> attachments) {
+  std::vector<bool> placed(attachments.size());
+  return insert_attachments_left(payload, attachments, placed);
 }
 
 encoded_packet encode_packet(packet_head head, const json& payload) {

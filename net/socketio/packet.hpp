@@ -42,9 +42,10 @@ struct packet_limits {
 std::optional<packet_head>
 decode_packet(std::string_view text, const packet_limits& limits, nlohmann::json& payload);
 
-/// Puts the attachments where their placeholders are, as json binary values. False when a
-/// placeholder names an attachment that is not there.
-bool insert_attachments(nlohmann::json& payload, std::vector<std::string>& attachments);
+/// Puts the attachments where their placeholders are, as json binary values, each in one place:
+/// many placeholders of a large one would take memory without bound. False when a placeholder names
+/// an attachment that is not there, or has its place already.
+bool insert_attachments(nlohmann::json& payload, std::vector<std::string> attachments);
 
 /// A packet ready to be sent: the text, and the binary messages that follow it.
 struct encoded_packet {

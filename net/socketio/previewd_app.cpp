@@ -28,6 +28,11 @@ std::string room_of(const std::string& project, const std::string& user = {}) {
   return "project-" + project + (user.empty() ? "" : "/" + user);
 }
 
+/// The room from which somebody hears of a project. No grant: nobody has to show who he is.
+std::string room_for(const auth::grant* grant, const std::string& project) {
+  return !grant || grant->user == auth::any_name ? room_of(project) : room_of(project, grant->user);
+}
+
 /// What a client sent along as its token; empty: nothing.
 std::string token_in(const json& auth) {
   const auto found = auth.find("token");
@@ -50,6 +55,17 @@ void settle(const reply& answer, const caf::error& why) {
     accept(answer);
   }
 }
+
+/// The project of a room, empty for the room of a socket.
+std::string project_of(const std::string& room) {
+  if (room.rfind(room_of({}), 0) != 0) return {};
+  const std::size_t begin = room_of({}).size();
+  return room.substr(begin, room.find('/') - begin);
+}
+
+/// What a client leaves for when it comes back: by project, up to which event it knew all when it
+/// joined.
+using left_projects = std::map<std::string, uint64_t>;
 
 bool has_nul(const std::string& text) {
   return text.find('\0') != std::string::npos;
@@ -167,10 +183,10 @@ struct previewd_app::membership {
     shared_packet packet;
   };
 
-  bool waiting = false;              // for the snapshot
-  uint64_t seen = 0;                 // events up to this sequence are known to the client
-  std::deque<waiting_event> events;  // that came meanwhile
-  std::vector<reply> answers;        // to those who asked
+  bool waiting = false;               // for the snapshot
+  uint64_t seen = 0;                  // events up to this sequence are known to the client
+  std::vector<waiting_event> events;  // that came meanwhile
+  std::vector<reply> answers;         // to those who asked
 };
 
 /// A client's place in a terminal.
@@ -204,10 +220,7 @@ struct previewd_app::client {
 
   socket& peer;
   /// The room from which it hears of a project.
-  std::string room(const std::string& project) const {
-    return !grant || grant->user == auth::any_name ? room_of(project)
-                                                   : room_of(project, grant->user);
-  }
+  std::string room(const std::string& project) const { return room_for(grant.get(), project); }
   bool may_see(const workspace_key& key) const { return !grant || grant->covers(key); }
   /// Why it may not do something in a workspace; none: it may.
   caf::error objection(auth::role takes, const workspace_key* key = nullptr) const {
@@ -281,7 +294,8 @@ void previewd_app::attached::send_text(
   if (lost > 0) payload += R"(,"lost":)" + std::to_string(lost);
   if (replay) payload += R"(,"replay":true)";
   payload += R"(,"data":)" + api::quoted(text) + "}";
-  owner.peer.send(app.main_.encode("terminalData", payload));
+  // Who comes back asks for it by its sequence.
+  owner.peer.send(app.main_.encode_as(0, "terminalData", payload));
 }
 
 void previewd_app::attached::pull_if_room() {
@@ -337,14 +351,19 @@ void previewd_app::set_up() {
       if (!who) return joined.disconnect();
       made->grant = std::move(*who);
     }
+    if (const auto left = std::static_pointer_cast<const left_projects>(joined.note())) {
+      for (const auto& [project, seen] : *left) made->projects[project].seen = seen;
+    }
+    joined.set_context(made.get());
     clients_.emplace(joined.number(), std::move(made));
   });
+  set_up_recovery();
   // Never from within a handler of the client or of its terminals: they only close the session,
   // which is carried out later.
   main_.on_disconnect([this](socket& gone) { clients_.erase(gone.number()); });
   main_.on_sent([this](socket& sender) {
     client* who = find(sender.number());
-    // Pings are sent too: this comes round.
+    // Pings are answered too: this comes round.
     if (!who || ends(*who) || sender.queued_bytes() >= settings_.pull_below) return;
     for (auto& [id, place] : who->terminals) {
       if (place->full && !place->ended) place->pull_if_room();
@@ -372,6 +391,42 @@ void previewd_app::set_up() {
   on("closeTerminal", &previewd_app::close_terminal);
   main_.on_other([](socket&, std::string_view, const json&, const reply& answer) {
     refuse(answer, make_error(errc::not_found, "There is no such event."));
+  });
+}
+
+/// The numbers of events are their sequences: they are the same on all threads.
+void previewd_app::set_up_recovery() {
+  main_.on_leave([this](socket& leaving) -> std::shared_ptr<const void> {
+    const client* who = find(leaving.number());
+    if (!who) return nullptr;
+    auto left = std::make_shared<left_projects>();
+    for (const auto& [project, in] : who->projects) {
+      // One whose snapshot has not come yet has not been joined: it will be asked for again.
+      if (!in.waiting) left->emplace(project, in.seen);
+    }
+    return left;
+  });
+  main_.on_return([this](const connect_request& request, const left_socket& was,
+                    std::vector<kept_event>& missed) {
+    const auto left = std::static_pointer_cast<const left_projects>(was.note);
+    if (!left) return false;
+    if (parts_.identify) {
+      const auto who = parts_.identify(request.request, token_in(request.auth));
+      if (!who) return false;
+      // What it may hear now has to be what it heard then.
+      const auth::grant* grant = who->get();
+      for (const auto& [project, seen] : *left) {
+        const bool may = !grant || grant->project == auth::any_name || grant->project == project;
+        if (!may || was.rooms.count(room_for(grant, project)) == 0) return false;
+      }
+    }
+    std::erase_if(missed, [&](const kept_event& event) {
+      const std::string project = project_of(event.room);
+      if (project.empty()) return false;
+      const auto in = left->find(project);
+      return in == left->end() || event.number <= in->second;
+    });
+    return true;
   });
 }
 
@@ -420,9 +475,9 @@ client_counts previewd_app::clients() {
 }
 
 void previewd_app::deliver(const std::shared_ptr<const api::encoded_event>& what) {
-  const shared_packet packet = main_.encode(what->name, what->json);
+  const shared_packet packet = main_.encode_as(what->sequence, what->name, what->json);
   const auto tell = [&](socket& member) {
-    client* who = find(member.number());
+    auto* who = static_cast<client*>(member.context());
     if (who && ends(*who)) return;
     const auto joined = who ? who->projects.find(what->project) : decltype(who->projects.end()){};
     if (!who || joined == who->projects.end()) return;
@@ -433,12 +488,15 @@ void previewd_app::deliver(const std::shared_ptr<const api::encoded_event>& what
       in.events.push_back({what->sequence, packet});
       if (in.events.size() > settings_.waiting_events) member.close();
     } else if (what->sequence > in.seen) {
-      member.send(packet);
+      member.deliver(packet);
     }
   };
-  main_.for_each_in(room_of(what->project), tell);
-  if (parts_.identify && !what->user.empty())
-    main_.for_each_in(room_of(what->project, what->user), tell);
+  const auto tell_room = [&](const std::string& room) {
+    main_.keep(room, packet);
+    main_.for_each_in(room, tell);
+  };
+  tell_room(room_of(what->project));
+  if (parts_.identify && !what->user.empty()) tell_room(room_of(what->project, what->user));
   if (!what->terminal_id.empty()) terminal_exited(*what, packet);
 }
 
@@ -520,13 +578,14 @@ void previewd_app::replay(
       const auto found = who ? who->projects.find(project) : decltype(who->projects.end()){};
       if (!who || found == who->projects.end() || !found->second.waiting) return;
       uint64_t last = after;
-      std::deque<membership::waiting_event> events;
+      std::vector<membership::waiting_event> events;
       for (const event& each : *missed) {
         last = std::max(last, each.sequence);
         if (each.key.project != project || !who->may_see(each.key)) continue;
         const std::shared_ptr<const api::encoded_event> encoded =
           api::encode(each, settings_.addresses);
-        events.push_back({encoded->sequence, main_.encode(encoded->name, encoded->json)});
+        events.push_back(
+          {encoded->sequence, main_.encode_as(encoded->sequence, encoded->name, encoded->json)});
       }
       // What came meanwhile may be among them.
       for (membership::waiting_event& later : found->second.events) {
@@ -558,7 +617,7 @@ void previewd_app::finish_joining(
   for (const membership::waiting_event& each : std::exchange(in.events, {})) {
     if (each.sequence <= in.seen) continue;
     in.seen = each.sequence;
-    who.peer.send(each.packet);
+    who.peer.deliver(each.packet);
   }
 }
 

@@ -82,6 +82,10 @@ public:
   /// Answers a request under `/socket.io/`.
   void handle(http::exchange_ptr exchange);
 
+  /// Remembers clients together with the other threads' applications, so that they may come back
+  /// to any of them. Called for each but one, with that one, before the first client.
+  void share_recovery(previewd_app& with) { server_.share_recovery(with.server_); }
+
   /// Tells all clients that have joined the event's project; a terminal's exit also those that are
   /// attached to it, after all its output. Events come in the order of their sequence.
   void deliver(const std::shared_ptr<const api::encoded_event>& what);
@@ -109,6 +113,7 @@ private:
     client& from, const nlohmann::json& argument, const reply& answer);
 
   void set_up();
+  void set_up_recovery();
   void join_project(client& from, const nlohmann::json& argument, const reply& answer);
   void leave_project(client& from, const nlohmann::json& argument, const reply& answer);
   void create_terminal(client& from, const nlohmann::json& argument, const reply& answer);

@@ -35,6 +35,7 @@ void recovery_store::keep(kept_event event) {
   auto place = std::lower_bound(events_.begin(), events_.end(), event.number, before);
   // Too late: who came back meanwhile was told that there is nothing of that age.
   if (event.number <= dropped_) return;
+  last_number_ = std::max(last_number_, event.number);
   for (auto same = place; same != events_.end() && same->number == event.number; ++same) {
     if (same->room == event.room) return;
   }

@@ -43,6 +43,7 @@ struct recovery_settings {
 struct left_socket {
   std::string id;
   std::set<std::string> rooms;
+  std::shared_ptr<const void> note;  // the application's own (`name_space::on_leave`)
 };
 
 /// An event that somebody may have missed: an Engine.IO packet, and its attachments.

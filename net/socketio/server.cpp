@@ -35,6 +35,16 @@ void send_packet(engine_session& session, packet_head head, const json& payload)
   for (std::string& bytes : packet.attachments) session.send_binary(std::move(bytes));
 }
 
+/// What events take on the way, attachments and all.
+std::size_t bytes_of(const std::vector<kept_event>& events) {
+  std::size_t bytes = 0;
+  for (const kept_event& event : events) {
+    bytes += event.bytes->size();
+    for (const std::string& attachment : event.attachments) bytes += attachment.size();
+  }
+  return bytes;
+}
+
 /// A member that is text; empty when there is none.
 std::string text_in(const json& object, const char* name) {
   const auto found = object.find(name);
@@ -102,16 +112,22 @@ void socket::deliver(const shared_packet& packet) {
 }
 
 void socket::join(const std::string& room) {
-  if (!connected_ || !rooms_.insert(room).second) return;
-  space_.rooms_[room].insert(number_);
+  if (!connected_) return;
+  std::vector<socket*>& members = space_.rooms_[room];
+  if (rooms_.emplace(room, members.size()).second) members.push_back(this);
 }
 
 void socket::leave(const std::string& room) {
-  if (rooms_.erase(room) == 0) return;
+  const auto place = rooms_.find(room);
+  if (place == rooms_.end()) return;
   const auto found = space_.rooms_.find(room);
-  if (found == space_.rooms_.end()) return;
-  found->second.erase(number_);
-  if (found->second.empty()) space_.rooms_.erase(found);
+  std::vector<socket*>& members = found->second;
+  // The last one takes the place that is free.
+  members[place->second] = members.back();
+  members.back()->rooms_[room] = place->second;
+  members.pop_back();
+  rooms_.erase(place);
+  if (members.empty()) space_.rooms_.erase(found);
 }
 
 void socket::disconnect() {
@@ -151,10 +167,15 @@ name_space::name_space(server& owner, std::string name) : server_{owner}, name_{
 name_space::~name_space() = default;
 
 shared_packet name_space::encode(std::string_view event, std::string_view arguments) const {
+  return encode_as(store_ ? store_->next_number() : 0, event, arguments);
+}
+
+shared_packet
+name_space::encode_as(uint64_t number, std::string_view event, std::string_view arguments) const {
   shared_packet packet;
   std::string with_offset;
-  if (store_) {
-    packet.number = store_->next_number();
+  if (store_ && number != 0) {
+    packet.number = number;
     with_offset = arguments;
     if (!arguments.empty()) with_offset += ',';
     with_offset += '"' + recovery_store::offset_of(packet.number) + '"';
@@ -166,17 +187,17 @@ shared_packet name_space::encode(std::string_view event, std::string_view argume
 }
 
 void name_space::keep(const std::string& room, const shared_packet& packet) {
-  if (store_)
+  if (store_ && packet.number != 0)
     store_->keep({packet.number, room, packet.bytes, {}, std::chrono::steady_clock::now()});
 }
 
 void name_space::for_each_in(const std::string& room, const std::function<void(socket&)>& visit) {
   const auto found = rooms_.find(room);
   if (found == rooms_.end()) return;
-  // A copy: whoever is visited may leave.
-  const std::vector<uint64_t> numbers(found->second.begin(), found->second.end());
-  for (const uint64_t number : numbers) {
-    if (socket* member = server_.find(number)) visit(*member);
+  // A copy: whoever is visited may leave. It stays until the event loop comes round.
+  const std::vector<socket*> members = found->second;
+  for (socket* member : members) {
+    if (member->connected_) visit(*member);
   }
 }
 
@@ -188,16 +209,21 @@ void name_space::send_to(const std::string& room, const shared_packet& packet) {
 // ---- the server
 
 struct server::client {
-  client(engine_session& s, asio::io_context& context) : session{s}, connect_timer{context} {}
+  /// A packet whose attachments are on the way.
+  struct incomplete {
+    packet_head head;
+    json payload;
+    std::vector<std::string> attachments;
+    std::size_t bytes = 0;
+  };
+
+  explicit client(engine_session& s) : session{s} {}
 
   engine_session& session;
-  asio::steady_timer connect_timer;
+  std::unique_ptr<asio::steady_timer> connect_timer;       // until it has joined a namespace
   std::map<std::string, std::unique_ptr<socket>> sockets;  // by namespace
   std::set<std::string> asked;                             // namespaces that are being checked
-  std::optional<packet_head> head;  // of a packet whose attachments are on the way
-  json payload;
-  std::vector<std::string> attachments;
-  std::size_t attachment_bytes = 0;
+  std::unique_ptr<incomplete> packet;
 };
 
 server::server(io_thread& thread, std::vector<io_thread*> threads, server_settings settings)
@@ -239,9 +265,10 @@ void server::admit(const handshake& request, std::function<void(bool)> answer) {
 }
 
 void server::on_open(engine_session& session) {
-  auto made = std::make_unique<client>(session, engine_.thread().context());
-  made->connect_timer.expires_after(settings_.connect_timeout);
-  made->connect_timer.async_wait(
+  auto made = std::make_unique<client>(session);
+  made->connect_timer =
+    std::make_unique<asio::steady_timer>(engine_.thread().context(), settings_.connect_timeout);
+  made->connect_timer->async_wait(
     [this, number = session.number()](boost::system::error_code error) {
       if (error) return;
       client* who = client_of(number);
@@ -255,7 +282,7 @@ void server::on_message(engine_session& session, message_kind kind, std::string_
   client* from = client_of(session.number());
   if (!from) return;
   // Attachments must follow their packet at once, and nothing else may be binary.
-  if ((kind == message_kind::binary) != from->head.has_value()) {
+  if ((kind == message_kind::binary) != (from->packet != nullptr)) {
     session.close(session_end::protocol_error);
     return;
   }
@@ -267,27 +294,26 @@ void server::on_message(engine_session& session, message_kind kind, std::string_
     } else if (head->attachments == 0) {
       on_packet(*from, *head, std::move(payload));
     } else {
-      from->head = head;
-      from->payload = std::move(payload);
+      from->packet = std::make_unique<client::incomplete>();
+      from->packet->head = *head;
+      from->packet->payload = std::move(payload);
     }
     return;
   }
-  from->attachment_bytes += bytes.size();
-  if (from->attachment_bytes > packets_of_attachments * settings_.engine.max_payload) {
+  client::incomplete& packet = *from->packet;
+  packet.bytes += bytes.size();
+  if (packet.bytes > packets_of_attachments * settings_.engine.max_payload) {
     session.close(session_end::protocol_error);
     return;
   }
-  from->attachments.emplace_back(bytes);
-  if (from->attachments.size() < from->head->attachments) return;
-  const packet_head head = *std::exchange(from->head, std::nullopt);
-  json payload = std::exchange(from->payload, nullptr);
-  std::vector<std::string> attachments = std::exchange(from->attachments, {});
-  from->attachment_bytes = 0;
-  if (!insert_attachments(payload, attachments)) {
+  packet.attachments.emplace_back(bytes);
+  if (packet.attachments.size() < packet.head.attachments) return;
+  const std::unique_ptr<client::incomplete> whole = std::move(from->packet);
+  if (!insert_attachments(whole->payload, std::move(whole->attachments))) {
     session.close(session_end::protocol_error);
     return;
   }
-  on_packet(*from, head, std::move(payload));
+  on_packet(*from, whole->head, std::move(whole->payload));
 }
 
 void server::on_packet(client& from, const packet_head& head, json payload) {
@@ -392,6 +418,11 @@ void server::admitted(client& who, name_space& space, const json& auth) {
     const std::string offset = text_in(auth, "offset");
     if (!private_id.empty() && !offset.empty())
       back = space.store_->come_back(private_id, offset, std::chrono::steady_clock::now());
+    // More than may wait for it would put it out again.
+    if (back && bytes_of(back->missed) > settings_.engine.client_buffer / 2) back.reset();
+    if (back && space.return_ &&
+        !space.return_({who.session.request(), auth}, back->was, back->missed))
+      back.reset();
     if (back) {
       id = std::move(back->was.id);
     } else {
@@ -402,9 +433,10 @@ void server::admitted(client& who, name_space& space, const json& auth) {
     std::make_unique<socket>(*this, space, who.session, number, std::move(id), private_id, auth);
   socket& joined = *made;
   joined.recovered_ = back.has_value();
+  if (back) joined.note_ = std::move(back->was.note);
   who.sockets.emplace(space.name(), std::move(made));
   sockets_.emplace(number, &joined);
-  who.connect_timer.cancel();
+  who.connect_timer.reset();
   packet_head head;
   head.type = packet_type::connect;
   head.name_space = space.name();
@@ -430,7 +462,7 @@ void server::replay(socket& to, const std::vector<kept_event>& missed) {
 void server::leave(socket& who, client& from) {
   if (!who.connected_) return;
   who.connected_ = false;
-  while (!who.rooms_.empty()) who.leave(std::string{*who.rooms_.begin()});
+  while (!who.rooms_.empty()) who.leave(std::string{who.rooms_.begin()->first});
   sockets_.erase(who.number_);
   who.replies_.clear();
   if (who.space_.disconnect_) who.space_.disconnect_(who);
@@ -461,8 +493,9 @@ void server::on_close(engine_session& session, session_end why) {
   if (found == clients_.end()) return;
   for (const auto& [name, who] : found->second->sockets) {
     if (who->private_id_.empty() || why == session_end::protocol_error) continue;
-    left_socket left{who->id_, who->rooms_};
-    left.rooms.insert(who->id_);
+    left_socket left{who->id_, {who->id_}, nullptr};
+    for (const auto& [room, place] : who->rooms_) left.rooms.insert(room);
+    if (who->space_.leave_) left.note = who->space_.leave_(*who);
     who->space_.store_->leave(who->private_id_, std::move(left), std::chrono::steady_clock::now());
   }
   while (!found->second->sockets.empty()) {

@@ -13,7 +13,6 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -63,6 +62,8 @@ public:
   /// Whether the client has come back in time: it has its id and its rooms again, and got what it
   /// missed before `on_connect`.
   bool is_recovered() const noexcept { return recovered_; }
+  /// What `name_space::on_leave` made of it before it came back; null when it is new.
+  const std::shared_ptr<const void>& note() const noexcept { return note_; }
 
   /// Sends an event. `arguments` is an array; binary values in it travel as attachments.
   void emit(std::string_view event, const nlohmann::json& arguments);
@@ -75,9 +76,16 @@ public:
   /// Bytes that the client has not taken yet.
   std::size_t queued_bytes() const noexcept { return session_.queued_bytes(); }
 
+  /// Sends what `name_space::keep` keeps for a room that it is in.
+  void deliver(const shared_packet& packet);
+
   void join(const std::string& room);
   void leave(const std::string& room);
   bool is_in(const std::string& room) const { return rooms_.count(room) != 0; }
+
+  /// Whatever the application keeps of it; null at first.
+  void* context() const noexcept { return context_; }
+  void set_context(void* context) noexcept { context_ = context; }
 
   /// Leaves the namespace and tells the client. The session lives on.
   void disconnect();
@@ -87,8 +95,6 @@ public:
 private:
   friend class server;
   friend class name_space;
-
-  void deliver(const shared_packet& packet);
 
   server& server_;
   name_space& space_;
@@ -100,7 +106,9 @@ private:
   std::unique_ptr<nlohmann::json> auth_;
   bool connected_ = true;
   bool recovered_ = false;
-  std::set<std::string> rooms_;
+  std::shared_ptr<const void> note_;
+  std::map<std::string, std::size_t> rooms_;  // and its place in each
+  void* context_ = nullptr;
   uint64_t next_reply_ = 0;
   std::map<uint64_t, std::function<void(nlohmann::json)>> replies_;
 };
@@ -169,23 +177,39 @@ public:
   }
   void on_connect(std::function<void(socket&)> handler) { connect_ = std::move(handler); }
   void on_disconnect(std::function<void(socket&)> handler) { disconnect_ = std::move(handler); }
+  /// A client that may come back is going: what is kept for it, besides its rooms. May be used by
+  /// another thread then. Before `on_disconnect`.
+  void on_leave(std::function<std::shared_ptr<const void>(socket&)> handler) {
+    leave_ = std::move(handler);
+  }
+  /// Decides whether a client gets back what it has left, after the checks of `use`; if not it
+  /// begins anew. May take out of `missed` what it is not to hear. By default everybody does.
+  using return_check = std::function<bool(
+    const connect_request& request, const left_socket& was, std::vector<kept_event>& missed)>;
+  void on_return(return_check check) { return_ = std::move(check); }
   /// Some of what was queued for the socket is out.
   void on_sent(std::function<void(socket&)> handler) { sent_ = std::move(handler); }
 
   /// Encodes an event of this namespace for any number of sockets, on any thread. `arguments` is
   /// JSON, separated by commas.
   shared_packet encode(std::string_view event, std::string_view arguments) const;
+  /// The same with a number of the caller's own, not with `encode` in one namespace: greater than
+  /// those before, and the same on the servers of all threads. 0: nobody catches up with it.
+  shared_packet
+  encode_as(uint64_t number, std::string_view event, std::string_view arguments) const;
 
   /// Calls `visit(socket)` for everybody in a room of this server, in no order.
   void for_each_in(const std::string& room, const std::function<void(socket&)>& visit);
   /// Sends to everybody in the room, on this server's thread. Other threads have their own servers.
   void send_to(const std::string& room, const shared_packet& packet);
 
+  /// Keeps an event for those who were in the room and come back: for whoever calls
+  /// `socket::deliver` for its members himself. Nothing where nobody is recovered.
+  void keep(const std::string& room, const shared_packet& packet);
+
 private:
   friend class server;
   friend class socket;
-
-  void keep(const std::string& room, const shared_packet& packet);
 
   server& server_;
   const std::string name_;
@@ -195,7 +219,9 @@ private:
   std::function<void(socket&)> connect_;
   std::function<void(socket&)> disconnect_;
   std::function<void(socket&)> sent_;
-  std::unordered_map<std::string, std::unordered_set<uint64_t>> rooms_;  // numbers of sockets
+  std::function<std::shared_ptr<const void>(socket&)> leave_;
+  return_check return_;
+  std::unordered_map<std::string, std::vector<socket*>> rooms_;
   std::shared_ptr<recovery_store> store_;  // null: nobody is recovered
 };
 

@@ -116,20 +116,20 @@ fake_connection(caf::event_based_actor* self, std::shared_ptr<watched<script>> n
 }
 
 struct app_world {
-  app_world() {
+  explicit app_world(const previewd_app_settings& with = {}) {
     config.add_message_types<caf::id_block::previewd>();
     config.set("scheduler.policy", caf::atom("sharing"));
     config.set("scheduler.max-threads", std::size_t{1});
     system = std::make_unique<caf::actor_system>(config);
     registry = system->spawn(fake_registry, notes);
     bus = system->spawn(fake_event_bus, notes);
-    hub.on(0, [this] {
+    hub.on(0, [&] {
       std::vector<net::io_thread*> threads;
       for (const auto& thread : hub.threads) threads.push_back(thread.get());
       app = std::make_unique<previewd_app>(*threads[0], threads,
         previewd_app_parts{*system, caf::actor_cast<registry_actor>(registry),
           caf::actor_cast<event_source_actor>(bus), *hub.hub},
-        previewd_app_settings{});
+        with);
     });
   }
   ~app_world() {
@@ -151,13 +151,16 @@ struct app_world {
     return answer;
   }
 
-  void deliver(uint64_t sequence, const std::string& project, const std::string& terminal = {}) {
+  void deliver(uint64_t sequence, const std::string& project, const std::string& terminal = {},
+    std::size_t size = 0) {
     auto what = std::make_shared<api::encoded_event>();
     what->name = terminal.empty() ? "previewServerStarted" : "terminalExit";
     what->project = project;
     what->terminal_id = terminal;
     what->sequence = sequence;
-    what->json = json{{"sequence", sequence}}.dump();
+    json payload{{"sequence", sequence}};
+    if (size > 0) payload["filling"] = std::string(size, 'x');
+    what->json = payload.dump();
     hub.on(0, [&] { app->deliver(what); });
   }
 
@@ -170,15 +173,25 @@ struct app_world {
   std::unique_ptr<previewd_app> app;
 };
 
+previewd_app_settings remembering(std::chrono::milliseconds time) {
+  previewd_app_settings settings;
+  settings.server.recovery.max_disconnection = time;
+  return settings;
+}
+
 /// A Socket.IO client on long polling.
 class client {
 public:
-  explicit client(app_world& world) : world_{world} {
+  explicit client(app_world& world, const json& auth = nullptr) : world_{world} {
     const http::response open = get(world.request("GET", "EIO=4&transport=polling"));
     session_ =
       "EIO=4&transport=polling&sid=" + json::parse(open.body.substr(1))["sid"].get<std::string>();
-    post("40");
-    REQUIRE(next_packet().rfind("40{", 0) == 0);
+    post("40" + (auth.is_null() ? "" : auth.dump()));
+    const std::string packet = next_packet();
+    REQUIRE(packet.rfind("40{", 0) == 0);
+    const json connected = json::parse(packet.substr(2));
+    name = connected["sid"];
+    secret = connected.value("pid", "");
   }
 
   void emit(const std::string& event, const json& argument) {
@@ -230,6 +243,15 @@ public:
   }
 
   void leave() { post("1"); }
+
+  /// Whether the server has put it out: the next answer says so, and nothing follows.
+  bool is_put_out() {
+    const http::response last = get(world_.request("GET", session_));
+    return last.body == "1" && get(world_.request("GET", session_)).status == 400;
+  }
+
+  std::string name;
+  std::string secret;  // by which it comes back
 
 private:
   http::response get(std::future<http::response> answer) {
@@ -334,6 +356,54 @@ TEST_CASE("after a sequence the missed events come instead of a snapshot", "[net
   world.notes->change([](script& s) { s.missed.reset(); });
   CHECK(who.ask("joinProject", {{"projectId", "shop"}, {"after", 1}}).contains("servers"));
   CHECK(who.ask("joinProject", {{"projectId", "shop"}, {"after", 99}}).contains("servers"));
+}
+
+TEST_CASE("who loses its connection gets what it missed, and nothing twice or of others",
+  "[net][socketio][recovery][I6]") {
+  app_world world{remembering(std::chrono::minutes{1})};
+  client who{world};
+  REQUIRE(who.ask("joinProject", "first")["ok"] == true);
+  world.deliver(5, "first");
+  REQUIRE(who.next_event() == json::array({"previewServerStarted", {{"sequence", 5}}, "5"}));
+  world.deliver(7, "shop");  // before it joins there: in its snapshot
+  world.notes->change([](script& s) { s.snapshot.sequence = 10; });
+  REQUIRE(who.ask("joinProject", "shop")["sequence"] == 10);
+  REQUIRE(who.ask("joinProject", "left")["ok"] == true);
+  REQUIRE(who.ask("leaveProject", "left")["ok"] == true);
+  who.leave();
+  world.deliver(11, "shop");
+  world.deliver(12, "other");
+  world.deliver(13, "left");
+  world.deliver(14, "first");
+
+  client back{world, {{"pid", who.secret}, {"offset", "5"}}};
+  world.deliver(14, "first");  // as another thread's server has told it already
+  world.deliver(15, "other");
+  world.deliver(16, "shop");
+
+  CHECK(back.name == who.name);
+  CHECK(back.next_event()[1]["sequence"] == 11);
+  CHECK(back.next_event()[1]["sequence"] == 14);
+  CHECK(back.next_event()[1]["sequence"] == 16);
+}
+
+TEST_CASE(
+  "who is still there, or never was, is nobody who comes back", "[net][socketio][recovery][I6]") {
+  app_world world{remembering(std::chrono::minutes{1})};
+  client who{world};
+  REQUIRE(who.ask("joinProject", "shop")["ok"] == true);
+  world.deliver(1, "shop");
+  REQUIRE(who.next_event()[2] == "1");
+  SECTION("a name that nobody has") {
+    client stranger{world, {{"pid", "x" + who.secret}, {"offset", "1"}}};
+    CHECK(stranger.name != who.name);
+  }
+  SECTION("while it is still there") {
+    client twin{world, {{"pid", who.secret}, {"offset", "1"}}};
+    CHECK(twin.name != who.name);
+    world.deliver(2, "shop");
+    CHECK(who.next_event()[1]["sequence"] == 2);
+  }
 }
 
 TEST_CASE("what is wrong with an event is said by field, and nobody is asked", "[net][socketio]") {

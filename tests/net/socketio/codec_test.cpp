@@ -132,3 +132,11 @@ TEST_CASE("a placeholder must name an attachment that is there", "[net][socketio
   std::vector<std::string> attachments{"one"};
   CHECK_FALSE(insert_attachments(payload, attachments));
 }
+
+TEST_CASE(
+  "an attachment has one place: many would take memory without bound", "[net][socketio][I5]") {
+  const std::vector<std::string> attachments{std::string(1000, 'x')};
+  json payload =
+    json::parse(R"(["e",{"_placeholder":true,"num":0},[{"_placeholder":true,"num":0}]])");
+  CHECK_FALSE(insert_attachments(payload, attachments));
+}
