@@ -387,6 +387,36 @@ TEST_CASE("who loses its connection gets what it missed, and nothing twice or of
   CHECK(back.next_event()[1]["sequence"] == 16);
 }
 
+TEST_CASE("a client that does not take its events is put out, and begins anew",
+  "[net][socketio][recovery][I5]") {
+  previewd_app_settings settings = remembering(std::chrono::minutes{1});
+  settings.server.engine.client_buffer = 64 * 1024;
+  app_world world{settings};
+  client slow{world};
+  client quick{world};
+  for (client* each : {&slow, &quick}) REQUIRE(each->ask("joinProject", "shop")["ok"] == true);
+  world.deliver(1, "shop");
+  for (client* each : {&slow, &quick}) REQUIRE(each->next_event()[1]["sequence"] == 1);
+  constexpr uint64_t count = 80;
+
+  uint64_t heard = 1;
+  for (uint64_t sequence = 2; sequence <= count; ++sequence) {
+    world.deliver(sequence, "shop", {}, 1024);
+    const json event = quick.next_event();
+    if (event[1]["sequence"] == heard + 1) ++heard;
+  }
+
+  CHECK(heard == count);  // nobody waits for the other one
+  CHECK(slow.is_put_out());
+  client back{world, {{"pid", slow.secret}, {"offset", "1"}}};
+  // What it missed is more than may wait for it: a snapshot says it all.
+  CHECK(back.name != slow.name);
+  world.notes->change([](script& now) { now.snapshot.sequence = count; });
+  CHECK(back.ask("joinProject", "shop")["sequence"] == count);
+  world.deliver(count + 1, "shop");
+  CHECK(back.next_event()[1]["sequence"] == count + 1);
+}
+
 TEST_CASE(
   "who is still there, or never was, is nobody who comes back", "[net][socketio][recovery][I6]") {
   app_world world{remembering(std::chrono::minutes{1})};
