@@ -365,7 +365,7 @@ problem read_audience(std::string_view written, std::string& result) {
 
 problem read_forward_url(std::string_view written, std::string& result) {
   net::http::forward_address ignored;
-  if (!net::http::read_forward_address(written, ignored))
+  if (!written.empty() && !net::http::read_forward_address(written, ignored))
     return quoted(written) +
            " is neither http:// with a loopback address nor unix: with an absolute path; write for "
            "example http://127.0.0.1:3000/auth or unix:/run/app.sock:/auth";

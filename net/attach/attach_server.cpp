@@ -100,12 +100,20 @@ struct attach_server::client final : terminal::output_sink {
 
   void on_output(const terminal::output_chunk& chunk) override {
     if (is_over()) return;
-    if (chunk.lost > 0) {
-      // What it missed cannot be made good on this connection; on the next one it asks for it.
-      end(close_too_slow);
-      return;
-    }
     const uint64_t begin = chunk.sequence - chunk.bytes->size();
+    if (chunk.lost > 0) {
+      if (ready) {
+        // What it missed cannot be made good on this connection; on the next one it asks for it.
+        end(close_too_slow);
+        return;
+      }
+      // A flood has overtaken its replay, which begins anew: a screen begins with a reset.
+      lost += chunk.lost;
+      from = begin;
+      ready_at = std::max(ready_at, begin);
+      if (chunk.screen) send(chunk.screen, begin);
+      if (begin == ready_at) become_ready();
+    }
     if (!ready && begin < ready_at && chunk.sequence > ready_at) {
       // Replay and news in one: cut, so that `ready` stands between them.
       const auto cut = static_cast<std::size_t>(ready_at - begin);

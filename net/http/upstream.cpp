@@ -21,32 +21,9 @@ namespace {
 
 const os::call_site new_socket{"upstream.socket", {EMFILE, ENFILE, ENOMEM, ENOBUFS}};
 const os::call_site watch_socket{"upstream.watch", {ENOMEM, ENOSPC}};
-const os::call_site begin_connecting{"upstream.connect", {ENOBUFS, EADDRNOTAVAIL}};
+const os::call_site begin_connecting{"link.connect", {EADDRNOTAVAIL, ENOBUFS}};
 
 constexpr std::size_t smallest_read = 8 * 1024;
-
-/// A socket for an address; -1 and errno. By hand, since Asio's own way lets the processes of a
-/// terminal inherit it.
-int new_descriptor(const tcp::endpoint& address) {
-  return os::system_call(new_socket, [&] {
-    return ::socket(address.address().is_v6() ? AF_INET6 : AF_INET,
-      SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  });
-}
-
-/// Gives Asio the socket, which is still the caller's if that fails.
-error_code watch(client_socket& socket, const tcp::endpoint& address, int descriptor) {
-  error_code error;
-  if (os::system_call(watch_socket, [&] {
-        socket.assign(address.protocol(), descriptor, error);
-        errno = error.value();
-        return error ? -1 : 0;
-      }) != 0)
-    return os::last_error();
-  // Said once, it is not found out anew by each operation.
-  socket.non_blocking(true, error);
-  return {};
-}
 
 /// Whether a connection that was under way is there, or is known to have failed (connect(2)).
 bool has_answered(int descriptor, error_code& failed) {
@@ -71,11 +48,25 @@ tcp::endpoint address_of(const endpoint& target) {
 }
 
 error_code open_socket(client_socket& socket, const tcp::endpoint& address) {
-  const int descriptor = new_descriptor(address);
+  // By hand, since Asio's own way lets the processes of a terminal inherit it.
+  const int descriptor = os::system_call(new_socket, [&] {
+    return ::socket(address.address().is_v6() ? AF_INET6 : AF_INET,
+      SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  });
   if (descriptor < 0) return os::last_error();
-  const error_code failed = watch(socket, address, descriptor);
-  if (failed) ::close(descriptor);
-  return failed;
+  error_code error;
+  if (os::system_call(watch_socket, [&] {
+        socket.assign(address.protocol(), descriptor, error);
+        errno = error.value();
+        return error ? -1 : 0;
+      }) == 0) {
+    // Said once, it is not found out anew by each operation.
+    socket.non_blocking(true, error);
+    return {};
+  }
+  error = os::last_error();
+  ::close(descriptor);
+  return error;
 }
 
 bool is_our_shortage(const error_code& error) noexcept {
@@ -160,23 +151,21 @@ void upstream_link::closing() {
 
 void upstream_link::connect() {
   const tcp::endpoint& address = server_->address;
-  // Before Asio knows the socket. On loopback a connection is there, or refused, as soon as it has
-  // been asked for, and Asio would go on waking up for the room to write in a socket that it has
-  // once waited to connect.
-  const int descriptor = new_descriptor(address);
-  error_code failed = descriptor < 0 ? os::last_error() : error_code{};
-  bool under_way = false;
+  error_code failed = open_socket(socket_, address);
+  bool there = true;
+  // By hand: on loopback a connection is there, or refused, as soon as it has been asked for, and
+  // Asio would go on waking up for room to write in a socket that it has once waited to connect.
   if (!failed && os::system_call(begin_connecting, [&] {
-        return ::connect(descriptor, address.data(), static_cast<socklen_t>(address.size()));
+        return ::connect(
+          socket_.native_handle(), address.data(), static_cast<socklen_t>(address.size()));
       }) != 0) {
     failed = os::last_error();
-    under_way = failed == os::system_error(EINPROGRESS);
-    if (under_way) failed = {};
+    if (failed == os::system_error(EINPROGRESS)) {
+      failed = {};
+      there = has_answered(socket_.native_handle(), failed);
+    }
   }
-  if (under_way) under_way = !has_answered(descriptor, failed);
-  if (!failed) failed = watch(socket_, address, descriptor);
-  if (failed && !socket_.is_open() && descriptor >= 0) ::close(descriptor);
-  if (!failed && under_way) {
+  if (!there) {
     connect_later();
     return;
   }

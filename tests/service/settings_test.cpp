@@ -171,7 +171,7 @@ TEST_CASE(
     {"--listen", "[::]:4000", "auth.mode"},
     {"--listen", "192.168.1.5:4000", "auth.mode"},
     {"--auth.mode", "password",
-      "auth.mode: \"password\" is not one of its values (allowed: none, token)"},
+      "auth.mode: \"password\" is not one of its values (allowed: none, token, forward)"},
     {"--auth.mode", "token", "auth.mode: token needs keys; name a file in auth.secret_file"},
     {"--auth.secret_file", "ide.key", "auth.secret_file: \"ide.key\" is not an absolute path"},
     {"--tls.certificate_file", "/etc/tls.pem",

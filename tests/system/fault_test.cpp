@@ -87,6 +87,18 @@ void live_and_die(live_service& live) {
   CHECK(starts == 1);
 }
 
+/// What is closed on other threads is out of the way when nothing changes any more.
+void wait_until_settled() {
+  resource_snapshot last;
+  int unchanged = 0;
+  eventually([&] {
+    resource_snapshot now = resource_snapshot::take();
+    unchanged = now == last ? unchanged + 1 : 0;
+    last = std::move(now);
+    return unchanged == 10;
+  });
+}
+
 void survive(const std::vector<std::string>& prefixes) {
   const resource_check all;
   {
@@ -96,6 +108,7 @@ void survive(const std::vector<std::string>& prefixes) {
     const std::size_t actors = live.running_actors();
     live_and_die(live);
     REQUIRE(eventually([&] { return live.running_actors() == actors; }));
+    wait_until_settled();
     const resource_check before;
     for (const fault& fault : all_faults(prefixes)) {
       INFO(fault.describe());
@@ -158,7 +171,7 @@ TEST_CASE("no system call escapes the faults", "[system][faults]") {
   // The last ones in tests of their own, of os, net/http, net/ws and net/auth.
   const std::vector<std::string> met{"pty.", "process.", "reaper.", "terminal.", "pidfd.", "proc.",
     "kernel.", "netlink.", "http.", "upstream.", "listen.", "descriptors.", "proc_net.", "cgroup.",
-    "relay.", "key_file.", "tls.", "websocket."};
+    "relay.", "key_file.", "tls.", "websocket.", "link."};
   std::size_t known = 0;
   for (const std::string& prefix : met) known += all_faults({prefix}).size();
   CHECK(known == all_faults().size());

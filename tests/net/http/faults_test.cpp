@@ -146,7 +146,7 @@ TEST_CASE("each way in which listening can fail is a sentence, and leaves nothin
 
 TEST_CASE(
   "a lack of our own is not held against the server, whoever it is", "[net][proxy][faults]") {
-  const test::fault fault = GENERATE(from_range(all_faults({"upstream."})));
+  const test::fault fault = GENERATE(from_range(all_faults({"upstream.", "link."})));
   INFO(fault.describe());
   proxied world;
   raw_peer client = world.connect();

@@ -20,7 +20,7 @@ struct memory {
     store.keep({number, room, std::make_shared<const std::string>(bytes), {}, now});
   }
   void leave(const std::string& name, std::set<std::string> rooms) {
-    store.leave(name, {"id of " + name, std::move(rooms)}, now);
+    store.leave(name, {"id of " + name, std::move(rooms), {}}, now);
   }
   /// The numbers of what was missed; nothing when it is not recovered.
   std::optional<std::vector<uint64_t>> back(const std::string& name, const std::string& offset) {

@@ -17,7 +17,7 @@ TEST_CASE("a handshake is answered, and messages come back", "[net][ws]") {
   websocket_world w{{}, websocket_handshake, "chosen"};
 
   const std::string head = w.peer.read_head();
-  CHECK(w.named_right);
+  CHECK(eventually([&] { return w.named_right.load(); }));
   CHECK(head.find("HTTP/1.1 101 ") == 0);
   CHECK(
     head.find("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n") != std::string::npos);
