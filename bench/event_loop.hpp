@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -50,5 +52,10 @@ private:
   clock::time_point now_ = clock::now();
   std::array<char, 64 * 1024> scratch_;
 };
+
+/// Drops at most `most` bytes that have come, in the kernel (tcp(7), MSG_TRUNC). Returns what
+/// recv(2) does.
+ssize_t discard(int socket, std::size_t most) noexcept;
+constexpr std::size_t most_discarded_at_once = 1 << 20;
 
 }  // namespace previewd::bench

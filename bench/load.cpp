@@ -31,7 +31,6 @@ constexpr uint32_t most_failures = 20;
 constexpr std::size_t most_head = 64 * 1024;
 /// WebSockets that are being opened at once: no more than the queues of listening sockets take.
 constexpr uint32_t most_opening = 64;
-constexpr std::size_t most_discarded_at_once = 1 << 20;
 constexpr std::chrono::milliseconds progress_period{200};
 
 bool stays_open(load_kind kind) {
@@ -260,8 +259,8 @@ private:
       const std::size_t room =
         discards ? static_cast<std::size_t>(std::min<uint64_t>(left_, most_discarded_at_once))
                  : scratch.size();
-      // The bytes of a body are dropped in the kernel (tcp(7), MSG_TRUNC).
-      const ssize_t n = ::recv(socket_, scratch.data(), room, discards ? MSG_TRUNC : 0);
+      const ssize_t n =
+        discards ? discard(socket_, room) : ::recv(socket_, scratch.data(), room, 0);
       if (n < 0) {
         if (errno != EAGAIN) closed_by_peer(std::string{"recv: "} + std::strerror(errno));
         return;

@@ -5,7 +5,6 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,7 +27,6 @@ namespace previewd::bench {
 namespace {
 
 constexpr std::size_t most_received = 64 * 1024;
-constexpr std::size_t most_discarded_at_once = 1 << 20;
 
 class session;
 
@@ -62,11 +60,8 @@ public:
       const std::size_t room =
         discards ? static_cast<std::size_t>(std::min<uint64_t>(body_left_, most_discarded_at_once))
                  : scratch.size();
-      // The bytes of a body are dropped in the kernel (tcp(7), MSG_TRUNC). Not by recv(2), which
-      // AddressSanitizer takes to have written them.
-      const ssize_t n = discards ? ::syscall(SYS_recvfrom, socket_, scratch.data(), room, MSG_TRUNC,
-                                     nullptr, nullptr)
-                                 : ::recv(socket_, scratch.data(), room, 0);
+      const ssize_t n =
+        discards ? discard(socket_, room) : ::recv(socket_, scratch.data(), room, 0);
       if (n < 0 && errno == EAGAIN) return;
       if (n <= 0) {
         end();
