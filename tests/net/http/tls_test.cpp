@@ -180,8 +180,8 @@ TEST_CASE(
   std::thread answering{[&] { server.send(body); }};
   const std::string head = client.read_head();
   const std::string answer = client.read_exactly(body.size());
-  server.close();
   answering.join();
+  server.close();
   sender.join();
 
   CHECK(contains(head, "200 OK"));
