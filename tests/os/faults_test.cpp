@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <set>
 
@@ -22,6 +21,7 @@
 #include "previewd/os/sock_diag.hpp"
 #include "previewd/tests/support/faults.hpp"
 #include "previewd/tests/support/resource_check.hpp"
+#include "previewd/tests/support/temporary_folder.hpp"
 #include "previewd/tests/support/test_process.hpp"
 
 using namespace previewd;
@@ -224,15 +224,13 @@ verdict adopt_and_reap() {
 
 /// In plain files, which take what cgroups take: a cgroup itself may not be had on this machine.
 verdict keep_a_cgroup() {
-  char folder[] = "/tmp/previewd-cgroup-XXXXXX";
-  if (::mkdtemp(folder) == nullptr) return wrong;
-  const std::filesystem::path made = std::filesystem::path{folder} / "previewd-t";
-  std::filesystem::create_directory(made);
-  for (const char* name : {"cgroup.procs", "cgroup.kill"}) std::ofstream{made / name};
-  std::filesystem::create_directory(std::filesystem::path{folder} / "previewd-earlier");
+  test::temporary_folder folder;
+  for (const char* name : {"cgroup.procs", "cgroup.kill"})
+    folder.write(std::string{"previewd-t/"} + name, "");
+  std::filesystem::create_directory(std::filesystem::path{folder.path()} / "previewd-earlier");
   verdict result = fine;
   {
-    os::terminal_cgroups groups{folder};
+    os::terminal_cgroups groups{folder.path()};
     std::vector<pid_t> pids;
     if (const error_code failure = groups.add("t", ::getpid())) {
       result = verdict_of(failure);
@@ -244,7 +242,6 @@ verdict keep_a_cgroup() {
       result = wrong;
     }
   }
-  std::filesystem::remove_all(folder);
   return result;
 }
 

@@ -1,10 +1,6 @@
 #include "previewd/service/settings.hpp"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
-#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -13,41 +9,15 @@
 
 #include "previewd/service/settings_load.hpp"
 #include "previewd/service/settings_table.hpp"
+#include "previewd/tests/support/temporary_folder.hpp"
 
 namespace {
 
 using namespace previewd;
 using namespace std::chrono_literals;
+using test::temporary_folder;
 
 using outcome = std::variant<settings, early_exit>;
-
-/// A folder that goes with the test.
-class temporary_folder {
-public:
-  temporary_folder() {
-    std::string path = "/tmp/previewd-settings-XXXXXX";
-    path_ = mkdtemp(path.data());
-  }
-  ~temporary_folder() {
-    for (const std::string& file : files_) unlink(file.c_str());
-    rmdir((path_ + "/previewd").c_str());
-    rmdir(path_.c_str());
-  }
-  temporary_folder(const temporary_folder&) = delete;
-  temporary_folder& operator=(const temporary_folder&) = delete;
-
-  std::string write(const std::string& name, const std::string& content) {
-    if (name.find('/') != std::string::npos) mkdir((path_ + "/previewd").c_str(), 0700);
-    files_.push_back(path_ + '/' + name);
-    std::ofstream{files_.back()} << content;
-    return files_.back();
-  }
-  const std::string& path() const { return path_; }
-
-private:
-  std::string path_;
-  std::vector<std::string> files_;
-};
 
 outcome load(std::vector<std::string> arguments, std::vector<std::string> environment = {}) {
   arguments.insert(arguments.begin(), "previewd");

@@ -1,12 +1,7 @@
 #pragma once
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <catch2/catch.hpp>
-#include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -14,6 +9,7 @@
 #include <vector>
 
 #include "previewd/tests/support/raw_peer.hpp"
+#include "previewd/tests/support/temporary_folder.hpp"
 #include "previewd/tests/support/tokens.hpp"
 #include "previewd/tests/support/websocket_client.hpp"
 #include "previewd/tests/system/live_service.hpp"
@@ -42,25 +38,14 @@ inline const std::string bob = as("shop", "bob", "edit");
 /// A file with a key, that goes with this.
 class key_file {
 public:
-  explicit key_file(const std::string& content) {
-    REQUIRE(::mkdtemp(folder_.data()) != nullptr);
-    write(content);
-  }
-  ~key_file() {
-    ::unlink(path().c_str());
-    ::rmdir(folder_.c_str());
-  }
-  key_file(const key_file&) = delete;
-  key_file& operator=(const key_file&) = delete;
+  explicit key_file(const std::string& content) { write(content); }
 
-  void write(const std::string& content) {
-    std::ofstream{path()} << content;
-    ::chmod(path().c_str(), 0600);
-  }
-  std::string path() const { return folder_ + "/main.key"; }
+  void write(const std::string& content) { path_ = folder_.write("main.key", content); }
+  const std::string& path() const { return path_; }
 
 private:
-  std::string folder_ = "/tmp/previewd-access-XXXXXX";
+  temporary_folder folder_;
+  std::string path_;
 };
 
 inline settings with_tokens(const key_file& keys) {

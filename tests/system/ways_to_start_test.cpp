@@ -7,6 +7,7 @@
 
 #include "previewd/tests/support/eventually.hpp"
 #include "previewd/tests/support/resource_check.hpp"
+#include "previewd/tests/support/temporary_folder.hpp"
 #include "previewd/tests/system/live_service.hpp"
 
 using namespace previewd;
@@ -15,26 +16,6 @@ using namespace previewd::test;
 namespace {
 
 const std::string dev_server = PREVIEWD_DEV_SERVER;
-
-/// A folder of its own, and everything in it gone at the end.
-class scratch_folder {
-public:
-  scratch_folder() {
-    std::string name = "/tmp/previewd-ways-XXXXXX";
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~scratch_folder() {
-    for (const char* file : {"/tmux", "/go"}) ::unlink((path_ + file).c_str());
-    ::rmdir(path_.c_str());
-  }
-  scratch_folder(const scratch_folder&) = delete;
-  scratch_folder& operator=(const scratch_folder&) = delete;
-  const std::string& path() const { return path_; }
-
-private:
-  std::string path_;
-};
 
 bool listens(const std::string& address, uint16_t port) {
   return address == "127.0.0.1" ? connection{port}.connected() : false;
@@ -65,10 +46,10 @@ TEST_CASE(
     {"in two processes", "SERVER 0 prefork"},
     {"in tmux", "tmux -f /dev/null -S FOLDER/tmux new-session -d 'SERVER 0'"},
   }));
-  if (how.name == "in tmux" && ::access("/usr/bin/tmux", X_OK) != 0) return;
+  if (how.name == "in tmux") REQUIRE(::access("/usr/bin/tmux", X_OK) == 0);
   INFO(how.name);
   const resource_check resources;
-  const scratch_folder folder;
+  const temporary_folder folder;
   std::string command = how.command;
   const auto put = [&command](const std::string& name, const std::string& value) {
     for (std::size_t at; (at = command.find(name)) != std::string::npos;)
@@ -120,7 +101,7 @@ TEST_CASE("several servers of one terminal are found, each with an address of it
 
 TEST_CASE("a background job that reads the terminal is suspended, and its user is told",
   "[system][detection][suspended]") {
-  const scratch_folder folder;
+  const temporary_folder folder;
   const std::string go = folder.path() + "/go";
   live_service live;
   const std::string terminal = live.open_terminal();

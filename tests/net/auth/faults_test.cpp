@@ -4,8 +4,8 @@
 
 #include "previewd/net/auth/key_set.hpp"
 #include "previewd/tests/support/faults.hpp"
-#include "previewd/tests/support/key_folder.hpp"
 #include "previewd/tests/support/resource_check.hpp"
+#include "previewd/tests/support/temporary_folder.hpp"
 
 using namespace previewd::net::auth;
 using namespace previewd::test;
@@ -15,8 +15,8 @@ TEST_CASE("a file of keys that cannot be read is named, and read the next time",
   "[net][auth][faults][I3]") {
   const fault failing = GENERATE(from_range(all_faults({"key_file."})));
   INFO(failing.describe());
-  key_folder folder;
-  const std::string file = folder.add("main.key", std::string(40, 's'));
+  temporary_folder folder;
+  const std::string file = folder.write("main.key", std::string(40, 's'));
   const key_files files{.secrets = {file}, .public_keys = {}};
   const resource_snapshot before = resource_snapshot::take();
 

@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 #include <string>
 
-#include "previewd/tests/support/key_folder.hpp"
+#include "previewd/tests/support/temporary_folder.hpp"
 #include "previewd/tests/support/tokens.hpp"
 
 using namespace previewd::net::auth;
@@ -22,12 +22,12 @@ std::string refusal(const key_files& files) {
 }  // namespace
 
 TEST_CASE("keys are named by their files", "[net][auth]") {
-  key_folder folder;
+  temporary_folder folder;
   const key_pair ed = key_pair::ed25519();
   const key_pair rsa = key_pair::rsa(2048);
 
-  const auto loaded = load_keys({.secrets = {folder.add("2026-01.key", secret + "\n")},
-    .public_keys = {folder.add("ide.pub.pem", ed.public_pem() + rsa.public_pem(), 0644)}});
+  const auto loaded = load_keys({.secrets = {folder.write("2026-01.key", secret + "\n")},
+    .public_keys = {folder.write("ide.pub.pem", ed.public_pem() + rsa.public_pem(), 0644)}});
 
   REQUIRE(std::holds_alternative<std::shared_ptr<const key_set>>(loaded));
   const key_set& keys = *std::get<0>(loaded);
@@ -47,7 +47,7 @@ TEST_CASE("keys are named by their files", "[net][auth]") {
 }
 
 TEST_CASE("a file of keys that is wrong is named, and its content is not", "[net][auth][I7]") {
-  key_folder folder;
+  temporary_folder folder;
   const key_pair ed = key_pair::ed25519();
 
   const auto says = [](const key_files& files, const std::string& what) {
@@ -60,15 +60,16 @@ TEST_CASE("a file of keys that is wrong is named, and its content is not", "[net
   says(
     {.secrets = {"/nowhere/at/all.key"}, .public_keys = {}}, "/nowhere/at/all.key cannot be read");
   says({.secrets = {folder.path()}, .public_keys = {}}, "is not a file");
-  says({.secrets = {folder.add("short.key", secret.substr(0, 31))}, .public_keys = {}}, "32 bytes");
-  says({.secrets = {folder.add("open.key", secret, 0644)}, .public_keys = {}}, "chmod");
   says(
-    {.secrets = {folder.add("huge.key", std::string(most_key_bytes + 1, 's'))}, .public_keys = {}},
+    {.secrets = {folder.write("short.key", secret.substr(0, 31))}, .public_keys = {}}, "32 bytes");
+  says({.secrets = {folder.write("open.key", secret, 0644)}, .public_keys = {}}, "chmod");
+  says({.secrets = {folder.write("huge.key", std::string(most_key_bytes + 1, 's'))},
+         .public_keys = {}},
     "larger than 64 KiB");
-  const std::string twice = folder.add("twice.key", secret);
+  const std::string twice = folder.write("twice.key", secret);
   says({.secrets = {twice, twice}, .public_keys = {}}, "there already");
   const auto as_public = [&](const std::string& content) {
-    return key_files{.secrets = {}, .public_keys = {folder.add("x.pem", content, 0644)}};
+    return key_files{.secrets = {}, .public_keys = {folder.write("x.pem", content, 0644)}};
   };
   says(as_public(""), "no public key");
   says(as_public(secret), "no public key");

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "previewd/tests/net/http/world.hpp"
-#include "previewd/tests/support/key_folder.hpp"
 #include "previewd/tests/support/resource_check.hpp"
+#include "previewd/tests/support/temporary_folder.hpp"
 #include "previewd/tests/support/tls_peer.hpp"
 
 using namespace previewd;
@@ -20,9 +20,9 @@ bool contains(const std::string& text, std::string_view part) {
 }
 
 std::shared_ptr<const net::tls::server_context> context_of(const certificate& shown) {
-  key_folder folder;
-  auto loaded = net::tls::load_certificate(
-    {.certificate = folder.add("tls.pem", shown.pem), .key = folder.add("tls.key", shown.key_pem)});
+  temporary_folder folder;
+  auto loaded = net::tls::load_certificate({.certificate = folder.write("tls.pem", shown.pem),
+    .key = folder.write("tls.key", shown.key_pem)});
   REQUIRE(std::holds_alternative<std::shared_ptr<const net::tls::server_context>>(loaded));
   return std::get<0>(std::move(loaded));
 }
@@ -330,9 +330,9 @@ TEST_CASE("nothing is left of clients by HTTPS", "[net][http][tls][I3]") {
 TEST_CASE("certificates that cannot be shown are told in a sentence", "[net][tls]") {
   const certificate one;
   const certificate other;
-  key_folder folder;
-  const std::string good = folder.add("tls.pem", one.pem);
-  const std::string key = folder.add("tls.key", one.key_pem);
+  temporary_folder folder;
+  const std::string good = folder.write("tls.pem", one.pem);
+  const std::string key = folder.write("tls.key", one.key_pem);
   const auto why = [](const std::string& certificate_file, const std::string& key_file) {
     auto loaded = net::tls::load_certificate({.certificate = certificate_file, .key = key_file});
     const auto* sentence = std::get_if<std::string>(&loaded);
@@ -340,19 +340,19 @@ TEST_CASE("certificates that cannot be shown are told in a sentence", "[net][tls
   };
 
   CHECK(why(good, key) == "");
-  CHECK(why(folder.add("chain.pem", one.pem + other.pem), key) == "");
+  CHECK(why(folder.write("chain.pem", one.pem + other.pem), key) == "");
   CHECK(why(folder.path() + "/none", key) == "the certificate file " + folder.path() +
                                                "/none cannot be read: No such file or directory");
   CHECK(why(good, folder.path()) == "the key file " + folder.path() + " is not a file");
   CHECK(contains(why(key, key), "has no certificate in PEM"));
   CHECK(contains(why(good, good), "has no private key in PEM"));
-  CHECK(contains(why(folder.add("cut.pem", one.pem + one.pem.substr(0, 200)), key),
+  CHECK(contains(why(folder.write("cut.pem", one.pem + one.pem.substr(0, 200)), key),
     "has something that is not a certificate in PEM"));
   CHECK(contains(
-    why(good, folder.add("other.key", other.key_pem)), "is not the key of the certificate"));
-  CHECK(contains(
-    why(good, folder.add("open.key", one.key_pem, 0644)), "is open to every user of this machine"));
-  CHECK(contains(why(good, folder.add("locked.key",
+    why(good, folder.write("other.key", other.key_pem)), "is not the key of the certificate"));
+  CHECK(contains(why(good, folder.write("open.key", one.key_pem, 0644)),
+    "is open to every user of this machine"));
+  CHECK(contains(why(good, folder.write("locked.key",
                              "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
                              "MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAgAAAAAAAAAAAICCAAw\n"
                              "-----END ENCRYPTED PRIVATE KEY-----\n")),
