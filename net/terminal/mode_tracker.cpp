@@ -46,6 +46,11 @@ bool concerns_screen(unsigned mode) {
   return std::find(those.begin(), those.end(), mode) != those.end();
 }
 
+/// The character set that libvterm knows for the one that is named: DEC's drawings, British, ASCII.
+char known_set(unsigned char name) {
+  return name == '0' || name == 'A' ? static_cast<char>(name) : 'B';
+}
+
 /// Characters that are one byte, and no control.
 bool is_plain(char byte) {
   return byte >= 0x20 && byte < 0x7f;
@@ -203,7 +208,13 @@ void mode_tracker::end_escape(unsigned char byte, std::string& screen) {
   if (!plain) {
     if (collected_ == "(") sets_[0] = static_cast<char>(byte);
     if (collected_ == ")") sets_[1] = static_cast<char>(byte);
-    if (collected_ == "(" || collected_ == ")" || (collected_ == "#" && byte == '8')) pass_on();
+    if (collected_ == "(" || collected_ == ")") {
+      // Others are like ASCII but for a few characters; and libvterm takes `ESC ( P` for the
+      // beginning of a string.
+      screen += '\x1b' + collected_ + known_set(byte);
+    } else if (collected_ == "#" && byte == '8') {
+      pass_on();
+    }
     return;
   }
   switch (byte) {
