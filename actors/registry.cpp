@@ -87,10 +87,11 @@ public:
     return entry.opening;
   }
 
-  void terminal_opened(const std::string& id, int32_t pid) {
+  void terminal_opened(const std::string& id, int32_t pid, std::string cwd) {
     terminal_entry* entry = find_terminal(id);
     if (entry == nullptr) return;
     entry->info.pid = pid;
+    entry->info.cwd = std::move(cwd);
     entry->running = true;
     log::info("terminal_opened", "Terminal opened",
       {{"key", server_key(entry->info.key)}, {"terminal", id}, {"pid", pid}});
@@ -950,7 +951,9 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
     [=](snapshot_atom, const std::string& project) { return r->snapshot(project); },
     [=](shutdown_atom) { return r->shut_down(); },
     [=](counters_atom) { return r->counters(); },
-    [=](opened_atom, const std::string& id, int32_t pid) { r->terminal_opened(id, pid); },
+    [=](opened_atom, const std::string& id, int32_t pid, std::string& cwd) {
+      r->terminal_opened(id, pid, std::move(cwd));
+    },
     [=](failed_atom, const std::string& id, caf::error& why) {
       r->terminal_failed(id, std::move(why));
     },

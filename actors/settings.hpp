@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "previewd/messages/kernel_watch.hpp"
@@ -26,6 +27,21 @@ struct probe_settings {
 /// What happens to what runs in a terminal when its shell ends.
 enum class on_terminal_exit : uint8_t { kill, keep };
 
+/// Whose rights terminals have.
+struct run_as_settings {
+  static constexpr std::string_view project_placeholder = "{project}";
+  static constexpr std::string_view user_placeholder = "{user}";
+  /// The first user id that is a person's (UID_MIN, login.defs(5)).
+  static constexpr uint32_t least_user = 1000;
+
+  /// A user of this machine; in it `{project}` and `{user}` mean those of the workspace. An account
+  /// that a workspace names has to be a person's. Empty: the rights of this process.
+  std::string account;
+  bool no_new_privileges = false;
+
+  bool depends_on_workspace() const { return account.find('{') != std::string::npos; }
+};
+
 /// How terminals are started and ended.
 struct terminal_settings {
   std::string shell = "/bin/bash";  // an absolute path
@@ -38,6 +54,7 @@ struct terminal_settings {
   on_terminal_exit on_exit = on_terminal_exit::kill;
   uint64_t scrollback_bytes = 256 * 1024;
   kill_ladder ladder;
+  run_as_settings run_as;
 };
 
 /// How dev servers are found.

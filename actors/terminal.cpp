@@ -26,6 +26,26 @@ void set(std::vector<std::string>& env, std::string_view name, std::string_view 
   env.push_back(std::string{name} + "=" + std::string{value});
 }
 
+/// The account that a pattern means for a workspace.
+std::string account_of(std::string pattern, const workspace_key& key) {
+  const auto fill_in = [&](std::string_view placeholder, const std::string& value) {
+    for (std::size_t at = 0; (at = pattern.find(placeholder, at)) != std::string::npos;
+         at += value.size())
+      pattern.replace(at, placeholder.size(), value);
+  };
+  // No project is called "{user}": there are no braces in their names.
+  fill_in(run_as_settings::project_placeholder, key.project);
+  fill_in(run_as_settings::user_placeholder, key.user);
+  return pattern;
+}
+
+/// Whether su(1) would keep a variable for another user who logs in.
+bool concerns_everybody(std::string_view variable) {
+  const std::string_view name = name_of(variable);
+  return name == "PATH" || name == "LANG" || name == "LANGUAGE" || name == "TZ" ||
+         name.starts_with("LC_");
+}
+
 }  // namespace
 
 terminal_spec spec_of(const terminal_order& order, const terminal_settings& settings) {
@@ -34,11 +54,19 @@ terminal_spec spec_of(const terminal_order& order, const terminal_settings& sett
   spec.id = order.id;
   spec.key = request.key;
   spec.size = request.size;
-  spec.cwd = request.cwd.empty() ? settings.home : request.cwd;
+  spec.no_new_privileges = settings.run_as.no_new_privileges;
+  spec.env = settings.base_env;
+  if (!settings.run_as.account.empty()) {
+    spec.account = account_of(settings.run_as.account, request.key);
+    if (settings.run_as.depends_on_workspace()) spec.least_uid = run_as_settings::least_user;
+    std::erase_if(
+      spec.env, [](const std::string& variable) { return !concerns_everybody(variable); });
+  }
+  const std::string home = spec.account.empty() ? settings.home : std::string{};
+  spec.cwd = request.cwd.empty() ? home : request.cwd;
   spec.login_shell = request.command.empty();
   spec.argv = request.command.empty() ? std::vector{settings.shell} : request.command;
   spec.scrollback_bytes = settings.scrollback_bytes;
-  spec.env = settings.base_env;
   set(spec.env, "SHELL", settings.shell);
   set(spec.env, "TERM", "xterm-256color");
   set(spec.env, "COLORTERM", "truecolor");
@@ -94,11 +122,11 @@ terminal_actor::behavior_type terminal(terminal_actor::stateful_pointer<terminal
     self->quit();
   };
   return {
-    [=](opened_atom, int32_t pid) {
+    [=](opened_atom, int32_t pid, std::string& cwd) {
       terminal_actor_state& st = self->state;
       st.pid = pid;
       st.ports.kernel->track(st.id, pid, caf::actor_cast<terminal_actor>(self), st.detector);
-      self->send(st.registry, opened_atom_v, st.id, pid);
+      self->send(st.registry, opened_atom_v, st.id, pid, std::move(cwd));
       if (st.close_wanted) end_processes();
     },
     [self](failed_atom, caf::error& why) {

@@ -104,8 +104,8 @@ using registry_actor = caf::typed_actor<
   // What has been counted and what is held. From the metrics.
   answers<registry_counters, counters_atom>,
 
-  // A terminal's process runs. From the terminal.
-  accepts<opened_atom, std::string, int32_t>,
+  // A terminal's process runs with this pid and began in that directory. From the terminal.
+  accepts<opened_atom, std::string, int32_t, std::string>,
   // A terminal could not be opened. From the terminal.
   accepts<failed_atom, std::string, caf::error>,
   // A terminal's process has ended and its output is read. From the terminal.

@@ -72,24 +72,29 @@ struct terminal_spec {
   std::string id;
   workspace_key key;
   terminal_size size;
-  std::string cwd;
+  std::string cwd;                // empty: the account's home
   std::vector<std::string> argv;  // never empty
   bool login_shell = false;       // argv[0] gets a leading '-'
   std::vector<std::string> env;   // NAME=value, complete
   uint64_t scrollback_bytes = 256 * 1024;
+  /// The user of this machine whose rights, groups, HOME, USER and LOGNAME it gets. Empty: those of
+  /// this process.
+  std::string account;
+  uint32_t least_uid = 0;  // an account with a lower one gets no terminal
+  bool no_new_privileges = false;
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, terminal_spec& x) {
     return f(caf::meta::type_name("terminal_spec"), x.id, x.key, x.size, x.cwd, x.argv,
-      x.login_shell, x.env, x.scrollback_bytes);
+      x.login_shell, x.env, x.scrollback_bytes, x.account, x.least_uid, x.no_new_privileges);
   }
 };
 
 /// One terminal: its PTY, its shell and everything started in it.
 using terminal_actor = caf::typed_actor<
-  // The PTY is open and its process runs with this pid, which also names its session. From an I/O
-  // thread.
-  accepts<opened_atom, int32_t>,
+  // The PTY is open and its process runs with this pid, which also names its session, and began in
+  // that directory. From an I/O thread.
+  accepts<opened_atom, int32_t, std::string>,
   // The PTY or the process could not be had. From an I/O thread.
   accepts<failed_atom, caf::error>,
   // The process that leads the terminal has ended. From the kernel watch.

@@ -2,12 +2,20 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "previewd/os/result.hpp"
 
 namespace previewd::os {
+
+/// Whose rights a process has (credentials(7)).
+struct process_identity {
+  uid_t user = 0;
+  gid_t group = 0;
+  std::vector<gid_t> groups;  // supplementary ones
+};
 
 /// What to start, and where.
 struct process_spec {
@@ -18,6 +26,12 @@ struct process_spec {
   /// The slave of a PTY: becomes the controlling terminal and descriptors 0, 1 and 2. Empty: these
   /// are /dev/null.
   std::string terminal;
+  /// Takes root's rights, or CAP_SETUID and CAP_SETGID. All capabilities go with the user id
+  /// (capabilities(7)). Absent: the rights of this process.
+  std::optional<process_identity> identity;
+  /// Neither the program nor anything that it starts ever gets more rights, as by sudo(8)
+  /// (PR_SET_NO_NEW_PRIVS, prctl(2)).
+  bool no_new_privileges = false;
 };
 
 /// What kept a process from being started.
@@ -47,9 +61,10 @@ private:
 };
 
 /// Starts a process as the leader of a session of its own, with default signal dispositions, no
-/// signal blocked, and no descriptor inherited but the terminal (posix_spawn(3)). Blocks until
-/// the program is loaded, which may mean waiting for a disk. Children started this way have to be
-/// waited for: start them through a child_reaper.
+/// signal blocked, and no descriptor inherited but the terminal (posix_spawn(3); with an identity
+/// or without new privileges fork(2), which that cannot do). Blocks until the program is loaded,
+/// which may mean waiting for a disk. Children started this way have to be waited for: start them
+/// through a child_reaper.
 ///
 /// Errors: `working_directory` (missing, not a directory, not allowed), `command` (not found, not
 /// executable, arguments too long), `process` (no more processes, memory or descriptors).

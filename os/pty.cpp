@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <termios.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -16,6 +17,7 @@ const call_site open_master{"pty.open", {EMFILE, ENFILE, ENOMEM, EAGAIN, ENOSPC,
 const call_site unlock_slave{"pty.unlock", {EIO}};
 const call_site name_slave{"pty.name", {EIO}};
 const call_site open_slave_site{"pty.open_slave", {EMFILE, ENFILE, ENOMEM, EIO}};
+const call_site give_slave{"pty.give", {EPERM, EIO}};
 const call_site change_size{"pty.resize", {EIO}};
 const call_site ask_group{"pty.foreground", {ENOTTY}};
 const call_site ask_session{"pty.session", {ENOTTY}};
@@ -53,6 +55,13 @@ result<unique_fd> pty::open_slave() const {
     [this] { return ::open(slave_path_.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC); })};
   if (!slave) return last_error();
   return slave;
+}
+
+error_code pty::give_to(uid_t user) const noexcept {
+  constexpr auto same_group = static_cast<gid_t>(-1);
+  if (system_call(give_slave, [&] { return ::chown(slave_path_.c_str(), user, same_group); }) == -1)
+    return last_error();
+  return {};
 }
 
 error_code pty::resize(window_size size) const noexcept {

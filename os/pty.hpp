@@ -33,6 +33,10 @@ public:
   /// Opens the slave, as nobody's controlling terminal. Errors as for `open`.
   result<unique_fd> open_slave() const;
 
+  /// Makes the slave that user's own, as login(1) does: programs open it by its name. Takes root's
+  /// rights, or CAP_CHOWN.
+  error_code give_to(uid_t user) const noexcept;
+
   /// Sets the size; the foreground job gets SIGWINCH when it changes (TIOCSWINSZ, tty_ioctl(4)).
   error_code resize(window_size size) const noexcept;
 

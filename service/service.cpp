@@ -179,6 +179,7 @@ registry_settings_of(const settings& wanted, const net::api::address_settings& a
   terminal.origin_of = [addresses](const std::string& label) {
     return net::api::origin_of(label, addresses);
   };
+  terminal.run_as = {wanted.terminal.run_as, wanted.terminal.no_new_privileges};
   terminal.on_exit = wanted.terminal.on_exit == exit_policy::kill ? actors::on_terminal_exit::kill
                                                                   : actors::on_terminal_exit::keep;
   terminal.scrollback_bytes = wanted.terminal.scrollback;

@@ -18,6 +18,7 @@
 #include <toml++/toml.h>
 
 #include "previewd/net/tls/context.hpp"
+#include "previewd/os/account.hpp"
 #include "previewd/service/settings_table.hpp"
 #include "version.hpp"
 
@@ -108,6 +109,7 @@ public:
     if (auto sentence = check_reach()) return wrong(*sentence);
     if (auto sentence = check_keys()) return wrong(*sentence);
     if (auto sentence = check_certificate()) return wrong(*sentence);
+    if (auto sentence = check_account()) return wrong(*sentence);
     if (check->parsed()) return early_exit{.code = 0, .out = report(), .err = {}};
     return std::move(loaded_);
   }
@@ -405,6 +407,27 @@ private:
     auto read = net::tls::load_certificate({.certificate = certificate, .key = key});
     if (auto* why = std::get_if<std::string>(&read)) return "tls: " + *why;
     return std::nullopt;
+  }
+
+  /// Whose rights terminals get is not left to clients.
+  problem check_account() {
+    const std::string& name = loaded_.terminal.run_as;
+    if (name.empty()) return std::nullopt;
+    if (geteuid() != 0)
+      return "terminal.run_as: only root can give terminals another account; start previewd as "
+             "root";
+    if (name.find('{') != std::string::npos) {
+      if (loaded_.auth.mode != auth_mode::none) return std::nullopt;
+      return "terminal.run_as: with auth.mode = none clients choose who they are, and so the "
+             "account "
+             "that " +
+             name + " means; name one account, or set auth.mode = token or forward";
+    }
+    const auto found = os::find_account(name);
+    if (found) return std::nullopt;
+    return "terminal.run_as: the account " + name +
+           (found.error().value() == ENOENT ? " does not exist"
+                                            : " cannot be looked up: " + found.error().message());
   }
 
   /// `previewd check-config`.

@@ -396,6 +396,22 @@ problem read_shell(std::string_view written, std::string& result) {
   return std::nullopt;
 }
 
+problem read_account(std::string_view written, std::string& result) {
+  std::string name{written};
+  for (const std::string_view placeholder : {"{project}", "{user}"}) {
+    for (std::size_t at = 0; (at = name.find(placeholder)) != std::string::npos;)
+      name.erase(at, placeholder.size());
+  }
+  // What adduser(8) could allow; the files have fields between colons, and lines.
+  const bool good = std::all_of(name.begin(), name.end(), [](char c) {
+    return c > ' ' && c < 0x7f && std::string_view{":{}/,"}.find(c) == std::string_view::npos;
+  });
+  if (!good || written.size() > 256)
+    return quoted(written) + " is no account; write for example coder or dev-{user}";
+  result = written;
+  return std::nullopt;
+}
+
 problem read_listen_address(const std::string& written, listen_address& result) {
   if (written.rfind("unix:", 0) == 0) {
     result.path = written.substr(5);
@@ -577,6 +593,16 @@ std::vector<setting> setting_table(settings& target) {
   add(duration("terminal.detached", target.terminal.detached, 0ms, 24h * 30, "1h",
     "how long a terminal lives with nobody attached or using it, and one that has exited can be "
     "read; 0: for ever"));
+  add(
+    text("terminal.run_as", target.terminal.run_as, "ACCOUNT", "an account; {user}, {project}",
+      read_account,
+      "the user of this machine whose rights terminals have, with that account's groups and home; "
+      "{user} and {project} in it are the workspace's, for an account each; previewd has to be "
+      "started as root for it"))
+    .default_text = "previewd's own";
+  add(choice<bool>("terminal.no_new_privileges", target.terminal.no_new_privileges,
+    {{"off", false}, {"on", true}},
+    "on: nothing in a terminal gets more rights than that, as by sudo or su"));
   add(choice<exit_policy>("terminal.on_exit", target.terminal.on_exit,
     {{"kill", exit_policy::kill}, {"keep", exit_policy::keep}},
     "what happens to what still runs in a terminal when its shell ends"));

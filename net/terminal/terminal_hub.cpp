@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include "previewd/net/terminal/output_scanner.hpp"
 #include "previewd/net/terminal/screen_checkpoint.hpp"
 #include "previewd/net/terminal/scrollback.hpp"
+#include "previewd/os/account.hpp"
 #include "previewd/os/child_process.hpp"
 #include "previewd/os/child_reaper.hpp"
 #include "previewd/os/pty.hpp"
@@ -62,9 +64,43 @@ struct started_terminal {
   os::pty pty;
   os::unique_fd slave;
   int32_t pid = 0;
+  std::string cwd;
 };
 
-/// Opens a PTY and starts the process in it. May wait for a disk.
+void set_variable(
+  std::vector<std::string>& environment, const std::string& name, const std::string& value) {
+  std::erase_if(
+    environment, [&](const std::string& variable) { return variable.starts_with(name + "="); });
+  environment.push_back(name + "=" + value);
+}
+
+/// Gives a process the rights of the account that the order names, and what login(1) gives it.
+caf::error run_as_account(os::process_spec& process, const terminal_spec& spec) {
+  const auto account = os::find_account(spec.account);
+  if (!account) {
+    const std::string why = account.error().value() == ENOENT
+                              ? "there is none on this machine"
+                              : "it cannot be looked up: " + account.error().message();
+    return make_error(errc::spawn_failed,
+      "The terminal would run as the account \"" + spec.account + "\": " + why + ".");
+  }
+  if (account->identity.user < spec.least_uid) {
+    return make_error(
+      errc::spawn_failed, "The account \"" + spec.account + "\" is the system's (user ids below " +
+                            std::to_string(spec.least_uid) + "); it gets no terminals.");
+  }
+  process.identity = account->identity;
+  struct stat status {};
+  const bool has_home = ::stat(account->home.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+  const std::string home = has_home ? account->home : "/";
+  if (process.cwd.empty()) process.cwd = home;
+  set_variable(process.environment, "HOME", home);
+  set_variable(process.environment, "USER", account->name);
+  set_variable(process.environment, "LOGNAME", account->name);
+  return {};
+}
+
+/// Opens a PTY and starts the process in it. May wait for a disk, and for where accounts are kept.
 caf::expected<started_terminal> start(const terminal_spec& spec, os::child_reaper& reaper) {
   auto pty = os::pty::open({.columns = spec.size.columns, .rows = spec.size.rows});
   if (!pty) return pty_error(pty.error());
@@ -77,6 +113,11 @@ caf::expected<started_terminal> start(const terminal_spec& spec, os::child_reape
   process.environment = spec.env;
   process.cwd = spec.cwd;
   process.terminal = pty->slave_path();
+  process.no_new_privileges = spec.no_new_privileges;
+  if (!spec.account.empty()) {
+    if (caf::error failure = run_as_account(process, spec)) return failure;
+    if (const error_code failure = pty->give_to(process.identity->user)) return pty_error(failure);
+  }
   const os::start_result result = reaper.start(process);
   if (!result) {
     // What is wrong with the order is the client's matter; a lack of processes or memory is ours.
@@ -84,7 +125,7 @@ caf::expected<started_terminal> start(const terminal_spec& spec, os::child_reape
       result.failure().step == os::start_step::process ? errc::pty_failed : errc::spawn_failed;
     return make_error(code, result.failure().describe(process));
   }
-  return started_terminal{std::move(*pty), std::move(*slave), result.pid()};
+  return started_terminal{std::move(*pty), std::move(*slave), result.pid(), std::move(process.cwd)};
 }
 
 }  // namespace
@@ -324,11 +365,12 @@ void terminal_hub::pump::started(started_terminal process) {
   auto missing = std::make_shared<std::atomic<std::size_t>>(hub_.threads_.size());
   ++pending_;
   for (io_thread* thread : hub_.threads_) {
-    thread->post([this, missing, thread, pid = process.pid, id = id_, counters = counters_] {
+    thread->post([this, missing, thread, pid = process.pid, cwd = process.cwd, id = id_,
+                   counters = counters_] {
       hub_.shelf_of(*thread).directory.add(id, counters);
       if (--*missing > 0) return;
-      home_.thread.post([this, pid] {
-        caf::anon_send(terminal_, opened_atom_v, pid);
+      home_.thread.post([this, pid, cwd] {
+        caf::anon_send(terminal_, opened_atom_v, pid, cwd);
         go_on();
         leave();
       });

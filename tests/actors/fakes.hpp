@@ -85,8 +85,9 @@ public:
   void
   open_terminal(terminal_spec spec, terminal_actor terminal, detector_actor detector) override {
     const std::string id = spec.id;
+    const std::string cwd = spec.cwd.empty() ? "/home/of/account" : spec.cwd;
     terminals[id] = {std::move(spec), terminal, std::move(detector), false};
-    if (starts_terminals) caf::anon_send(terminal, opened_atom_v, next_pid++);
+    if (starts_terminals) caf::anon_send(terminal, opened_atom_v, next_pid++, cwd);
   }
 
   void finish_terminal(const std::string& id) override {

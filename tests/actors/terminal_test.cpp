@@ -57,6 +57,31 @@ TEST_CASE("a command is run as it is, not in a login shell", "[actors][terminal]
   CHECK(spec.cwd == "/srv");
 }
 
+TEST_CASE("a terminal of another account inherits what concerns everybody", "[actors][terminal]") {
+  actors::terminal_settings settings;
+  settings.home = "/root";
+  settings.base_env = {"PATH=/bin", "LC_ALL=C", "HOME=/root", "SSH_AUTH_SOCK=/run/agent"};
+  actors::terminal_order order;
+  order.request.key = {"shop", "ann"};
+  const auto [pattern, account, least] =
+    GENERATE(table<std::string, std::string, uint32_t>({{"coder", "coder", 0},
+      {"{user}", "ann", 1000}, {"{project}-{user}.dev", "shop-ann.dev", 1000}}));
+  settings.run_as.account = pattern;
+
+  const terminal_spec spec = actors::spec_of(order, settings);
+
+  CHECK(spec.account == account);
+  CHECK(spec.least_uid == least);
+  CHECK(spec.cwd.empty());
+  const auto has = [&](const std::string& variable) {
+    return std::find(spec.env.begin(), spec.env.end(), variable) != spec.env.end();
+  };
+  CHECK(has("PATH=/bin"));
+  CHECK(has("LC_ALL=C"));
+  CHECK_FALSE(has("HOME=/root"));
+  CHECK_FALSE(has("SSH_AUTH_SOCK=/run/agent"));
+}
+
 TEST_CASE("a terminal closed before its process runs still ends it", "[actors][terminal][I3]") {
   world w;
   w.io.starts_terminals = false;
@@ -69,7 +94,7 @@ TEST_CASE("a terminal closed before its process runs still ends it", "[actors][t
   caf::anon_send(w.registry, close_atom_v, id);
   w.run();
   CHECK(w.kernel.ladders.empty());
-  caf::anon_send(w.io.terminals.at(id).actor, opened_atom_v, int32_t{77});
+  caf::anon_send(w.io.terminals.at(id).actor, opened_atom_v, int32_t{77}, std::string{"/home/ann"});
   w.run();
 
   CHECK(w.kernel.ladders == std::vector{id});

@@ -667,7 +667,7 @@ void machine::open_terminal(terminal_spec spec, terminal_actor actor, detector_a
   fact.running = true;
   fact.foreground = fact.pid;
   jobs[fact.pid] = {};
-  later(0, actor, opened_atom_v, fact.pid);
+  later(0, actor, opened_atom_v, fact.pid, spec.cwd);
   terminal_facts.push_back(std::move(fact));
 }
 

@@ -11,6 +11,7 @@
 #include <functional>
 #include <set>
 
+#include "previewd/os/account.hpp"
 #include "previewd/os/cgroup.hpp"
 #include "previewd/os/child_reaper.hpp"
 #include "previewd/os/descriptors.hpp"
@@ -69,7 +70,8 @@ bool lists(const std::vector<os::listening_socket>& sockets, uint64_t inode) {
     [inode](const os::listening_socket& one) { return one.inode == inode; });
 }
 
-verdict run_a_terminal() {
+/// With the rights of root where this is root, else with no less than now.
+verdict run_a_terminal(bool as_account) {
   auto pty = os::pty::open({.columns = 80, .rows = 24});
   if (!pty) return verdict_of(pty.error());
   auto slave = pty->open_slave();
@@ -80,6 +82,13 @@ verdict run_a_terminal() {
   os::child_reaper reaper{os::reap_mode::own};
   auto spec = command({"sh", "-c", "read x"});
   spec.terminal = pty->slave_path();
+  if (as_account) {
+    const auto account = os::find_account("root");
+    if (!account) return verdict_of(account.error());
+    if (const error_code failure = pty->give_to(::geteuid())) return verdict_of(failure);
+    if (::geteuid() == account->identity.user) spec.identity = account->identity;
+    spec.no_new_privileges = true;
+  }
   const auto started = reaper.start(spec);
   if (!started) return verdict_of(started.failure().code);
   const auto group = pty->foreground_group();
@@ -253,7 +262,9 @@ struct operation {
 
 const std::vector<operation>& operations() {
   static const std::vector<operation> all{
-    {"a terminal", run_a_terminal, {"pty.", "process.", "reaper.wait"}},
+    {"a terminal", [] { return run_a_terminal(false); }, {"pty.", "process.", "reaper.wait"}},
+    {"a terminal of an account", [] { return run_a_terminal(true); },
+      {"account.", "pty.", "process.", "reaper.wait"}},
     {"listening sockets by socket diagnosis", list_by_diag,
       {"netlink.open", "netlink.timeout", "netlink.ask", "netlink.answer"}},
     {"who listens", ask_for_a_listener, {"netlink.ask", "netlink.answer"}},

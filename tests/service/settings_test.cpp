@@ -1,5 +1,7 @@
 #include "previewd/service/settings.hpp"
 
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <sstream>
@@ -161,6 +163,14 @@ TEST_CASE(
     {"--terminal.shell", "bash", "terminal.shell: \"bash\" is not an absolute path"},
     {"--terminal.shell", "/nonexistent",
       "terminal.shell: \"/nonexistent\" cannot be executed (No such file"},
+    {"--terminal.run_as", "two words", "terminal.run_as: \"two words\" is no account"},
+    {"--terminal.run_as", "dev-{name}", "terminal.run_as: \"dev-{name}\" is no account"},
+    {"--terminal.run_as", geteuid() == 0 ? "nobody-knows" : "nobody",
+      geteuid() == 0 ? "terminal.run_as: the account nobody-knows does not exist"
+                     : "terminal.run_as: only root can give terminals another account"},
+    {"--terminal.run_as", "{user}",
+      geteuid() == 0 ? "terminal.run_as: with auth.mode = none clients choose who they are"
+                     : "terminal.run_as: only root can give terminals another account"},
     {"--terminal.on_exit", "Kill",
       "terminal.on_exit: \"Kill\" is not one of its values (allowed: kill, keep)"},
     {"--log.level", "\x1b[2J", "log.level: \"?[2J\" is not one of its values"},

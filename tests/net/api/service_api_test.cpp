@@ -183,7 +183,7 @@ registry_actor::behavior_type fake_registry(registry_actor::pointer, asked* seen
     [=](replay_atom, uint64_t) { return std::vector<event>{}; },
     [=](client_atom, connection_id) {},
     [=](delivered_atom, uint64_t) {},
-    [=](opened_atom, const std::string&, int32_t) {},
+    [=](opened_atom, const std::string&, int32_t, const std::string&) {},
     [=](failed_atom, const std::string&, const caf::error&) {},
     [=](exited_atom, const std::string&, const exit_status&) {},
     [=](ended_atom, const std::string&) {},

@@ -81,7 +81,7 @@ using server_inbox = inbox<server_said>;
 inline terminal_actor::behavior_type
 recording_terminal(terminal_actor::pointer self, std::shared_ptr<terminal_inbox> to) {
   return {
-    [](opened_atom, int32_t) {},
+    [](opened_atom, int32_t, const std::string&) {},
     [](failed_atom, const caf::error&) {},
     [to](exited_atom, const exit_status& status) {
       to->put({terminal_said::kind::exited, status});

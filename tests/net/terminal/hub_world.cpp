@@ -17,7 +17,9 @@ using net::terminal::output_chunk;
 terminal_actor::behavior_type
 note_terminal(terminal_actor::pointer, std::shared_ptr<watched<told>> heard) {
   return {
-    [=](opened_atom, int32_t pid) { heard->change([&](told& t) { t.opened = pid; }); },
+    [=](opened_atom, int32_t pid, const std::string&) {
+      heard->change([&](told& t) { t.opened = pid; });
+    },
     [=](failed_atom, const caf::error& why) {
       heard->change([&](told& t) {
         t.failed = code_of(why);
