@@ -384,6 +384,8 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
         return client_of(*at->http->rules(), request, token);
       };
     app_settings.server.engine.client_buffer = wanted.limits.client_buffer;
+    app_settings.server.recovery.max_disconnection = wanted.socketio.recovery;
+    app_settings.server.recovery.events = wanted.limits.event_ring;
     lane->socketio = std::make_unique<net::socketio::previewd_app>(
       lane->thread, io_threads, std::move(app_parts), app_settings);
     net::api::event_streams_settings stream_settings;
@@ -408,7 +410,10 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
       lane->attach.get(), lane->events.get()});
     peers.push_back(lane->http.get());
   }
-  for (auto& lane : running->lanes) lane->http->set_peers(peers);
+  for (auto& lane : running->lanes) {
+    lane->http->set_peers(peers);
+    lane->socketio->share_recovery(*running->lanes.front()->socketio);
+  }
   running->reporter = std::make_unique<net::reporter>(net::reporter_parts{system, running->registry,
     running->census, thread_parts, *running->terminals, running->kernel});
   running->data_plane->connect(std::move(thread_parts), *running->terminals);

@@ -88,6 +88,11 @@ struct settings {
   } proxy;
 
   struct {
+    /// How long a Socket.IO client may be away and get its events; 0: not at all; to 1 h.
+    std::chrono::milliseconds recovery{120000};
+  } socketio;
+
+  struct {
     std::string shell = "/bin/bash";              // absolute; loaded settings begin with $SHELL
     std::chrono::milliseconds detached{3600000};  // that nobody uses; 0: for ever; to 30 d
     exit_policy on_exit = exit_policy::kill;

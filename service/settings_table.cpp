@@ -630,6 +630,11 @@ std::vector<setting> setting_table(settings& target) {
   add(count("limits.event_ring", target.limits.event_ring, 16, 1'048'576,
     "events kept for clients that come back"));
 
+  group = "Clients";
+  add(duration("socketio.recovery", target.socketio.recovery, 0ms, 1h, "2m",
+    "how long a Socket.IO client whose connection broke may be away and still get its name, its "
+    "rooms and the events it has missed (connection state recovery); 0: it begins anew"));
+
   group = "Process";
   add(count("io.threads", target.io.threads, 0, 256, "threads that move bytes; 0: one a core"));
   add(count("actors.threads", target.actors.threads, 1, 256, "threads that run actors"));
