@@ -141,13 +141,20 @@ public:
   }
 
   void tunnel_opened(connection_id id) {
-    tunnels_.add(self_->spawn<caf::monitored>(ws_connection, id, ports_));
-    tell_tunnels();
+    tunnels_.add(self_, id, ports_);
+    tunnels_changed();
+  }
+
+  void tell_tunnels() {
+    state().tells_tunnels = false;
+    // Of one that is gone nobody counts them any more.
+    if (state().ended) return;
+    self_->send(registry_, tunnel_atom_v, ref_, static_cast<uint64_t>(tunnels_.size()));
   }
 
   void child_ended(const caf::down_msg& down) {
     if (tunnels_.erase(down.source)) {
-      tell_tunnels();
+      tunnels_changed();
     } else {
       // The registry, or the probe: without either there is nothing left to do right.
       self_->quit(down.reason ? down.reason : caf::error{caf::exit_reason::unhandled_exception});
@@ -214,10 +221,9 @@ private:
     self_->send(registry_, state_atom_v, ref_, what, std::move(hint));
   }
 
-  void tell_tunnels() {
-    // Of one that is gone nobody counts them any more.
-    if (state().ended) return;
-    self_->send(registry_, tunnel_atom_v, ref_, static_cast<uint64_t>(tunnels_.size()));
+  /// Once for all tunnels that come and go before its turn has come.
+  void tunnels_changed() {
+    if (!std::exchange(state().tells_tunnels, true)) self_->send(self_, tunnel_atom_v);
   }
 
   self_pointer self_;
@@ -259,6 +265,7 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
     [=](confirm_atom) { w->ask_again(); },
     [=](probe_atom, probe_outcome outcome, uint64_t latency_us) { w->probed(outcome, latency_us); },
     [=](tunnel_atom, connection_id id) { w->tunnel_opened(id); },
+    [=](tunnel_atom) { w->tell_tunnels(); },
     [=](tick_atom) { w->hold_over(); },
     [=](close_atom) { self->quit(); },
   };

@@ -24,6 +24,7 @@ struct preview_server_state {
   int32_t shell = 0;
   server_state shown = server_state::ready;  // suspended, unreachable, or ready: nothing is wrong
   uint32_t timeouts = 0;                     // in a row
+  bool tells_tunnels = false;                // has asked itself to tell how many there are
   server_health health;
   health_probe_actor probe;
 };

@@ -395,9 +395,7 @@ public:
 
   const event_bus_actor& events() const { return events_; }
 
-  void client_opened(connection_id id) {
-    clients_.add(self_->spawn<caf::monitored>(ws_connection, id, ports_));
-  }
+  void client_opened(connection_id id) { clients_.add(self_, id, ports_); }
 
   void delivered(uint64_t sequence) {
     while (!undelivered_.empty() && undelivered_.front().sequence <= sequence)

@@ -101,12 +101,16 @@ struct actor_ports {
 
 /// Keeps the ports until the actor has ended, all that it does at its end included, and counts it
 /// meanwhile. Every actor that uses them calls it first.
-template <class Self> void hold_ports(Self* self, const actor_ports& ports) {
+template <class Actor>
+void hold_ports(Actor& actor, std::string_view kind, const actor_ports& ports) {
   auto held = ports.in_use.lock();
   if (held == nullptr) return;
-  const std::size_t place = actor_census::place_of(self->state.name);
+  const std::size_t place = actor_census::place_of(kind);
   held->begins(place);
-  self->attach_functor([held = std::move(held), place](const caf::error&) { held->ends(place); });
+  actor.attach_functor([held = std::move(held), place](const caf::error&) { held->ends(place); });
+}
+template <class Self> void hold_ports(Self* self, const actor_ports& ports) {
+  hold_ports(*self, self->state.name, ports);
 }
 
 }  // namespace previewd::actors

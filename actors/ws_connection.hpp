@@ -1,5 +1,6 @@
 #pragma once
 
+#include <caf/abstract_actor.hpp>
 #include <caf/actor_addr.hpp>
 #include <caf/actor_cast.hpp>
 #include <caf/send.hpp>
@@ -17,17 +18,20 @@ struct ws_connection_state {
   ws_connection_state() = default;
 };
 
-/// One WebSocket connection: lives as long as it, and closes it when it ends of anything itself.
+/// One WebSocket connection: lives as long as it. Only `owned_connections` starts it.
 ws_connection_actor::behavior_type
-ws_connection(ws_connection_actor::stateful_pointer<ws_connection_state> self, connection_id id,
-  actor_ports ports);
+ws_connection(ws_connection_actor::stateful_pointer<ws_connection_state> self);
+
+/// Makes an actor the one of a connection: whatever ends it but the connection's own end closes the
+/// connection. Any thread.
+void begin_connection(const ws_connection_actor& actor, connection_id id, const actor_ports& ports);
 
 /// The connections of one actor, which end with it. It watches them, and not they it: an actor
 /// keeps those that watch it in a list, and every connection that ends would look for itself in
 /// that of its owner. For the owner's own handlers.
 class owned_connections {
 public:
-  /// `owner` monitors those it adds.
+  /// `owner` hears of the end of each (caf::down_msg).
   template <class Self>
   explicit owned_connections(Self* owner) : members_{std::make_shared<members>()} {
     // Runs whatever ends the owner.
@@ -37,8 +41,13 @@ public:
     });
   }
 
-  void add(const ws_connection_actor& connection) {
-    members_->insert(caf::actor_cast<caf::actor_addr>(connection));
+  /// Starts a connection's actor. It has nothing to do until its connection or it has to end, and
+  /// is not scheduled before that.
+  template <class Self> void add(Self* owner, connection_id id, const actor_ports& ports) {
+    const ws_connection_actor added =
+      owner->template spawn<caf::monitored + caf::lazy_init>(ws_connection);
+    members_->insert(caf::actor_cast<caf::actor_addr>(added));
+    begin_connection(added, id, ports);
   }
   /// Says whether this was one of them.
   bool erase(const caf::actor_addr& ended) { return members_->erase(ended) != 0; }

@@ -54,6 +54,8 @@ using preview_server_actor = caf::typed_actor<
   accepts<probe_atom, probe_outcome, uint64_t>,
   // A tunnel was opened. From the I/O thread that has it.
   accepts<tunnel_atom, connection_id>,
+  // Tell the registry how many tunnels there are now. From itself.
+  accepts<tunnel_atom>,
   // The time in which a server that is down may come back is over. From itself.
   accepts<tick_atom>,
   // It is no longer registered: close everything and end. From the registry.

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "previewd/actors/batch_threads.hpp"
 #include "previewd/messages/all.hpp"
 #include "previewd/os/descriptor_limit.hpp"
 #include "previewd/service/service.hpp"
@@ -44,6 +45,7 @@ int main(int argc, char** argv) {
   // Measured best for few, short messages, and idle without polling.
   config.set("scheduler.policy", caf::atom("sharing"));
   config.set("scheduler.max-threads", std::size_t{settings.actors.threads});
+  config.add_thread_hook<previewd::actors::batch_threads>();
   caf::actor_system system{config};
   auto started = previewd::service::start(system, settings, previewd::process_role::program);
   if (const auto* why = std::get_if<std::string>(&started)) {

@@ -95,14 +95,14 @@ struct settings {
   struct {
     std::string shell = "/bin/bash";              // absolute; loaded settings begin with $SHELL
     std::chrono::milliseconds detached{3600000};  // that nobody uses; 0: for ever; to 30 d
+    std::string
+      run_as;  // an account; may have "{project}" and "{user}" in it; empty: this process'
+    bool no_new_privileges = false;
     exit_policy on_exit = exit_policy::kill;
     uint64_t scrollback = 256 * 1024;  // bytes kept for those who attach later; 4 KiB to 64 MiB
   } terminal;
 
   struct {
-    std::string
-      run_as;  // an account; may have "{project}" and "{user}" in it; empty: this process'
-    bool no_new_privileges = false;
     uint64_t header_bytes = 32 * 1024;                // of one request's head; 1 KiB to 1 MiB
     std::chrono::milliseconds header_timeout{15000};  // for the whole head; 100 ms to 10 min
     uint32_t connections = 4096;           // of clients, at once, tunnels among them; 16 to 1000000

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <boost/asio/error.hpp>
-#include <boost/asio/write.hpp>
 #include <cstdio>
 #include <utility>
 
@@ -22,8 +21,12 @@ constexpr std::size_t most_lingered = 64 * 1024 * 1024;
 constexpr std::size_t most_chunks_at_once = 16;
 constexpr std::string_view continue_answer = "HTTP/1.1 100 Continue\r\n\r\n";
 
-asio::const_buffer bytes_of(std::string_view text) {
-  return {text.data(), text.size()};
+/// sendmsg(2) wants what it does not change mutable.
+iovec part_of(const void* bytes, std::size_t size) {
+  return {const_cast<void*>(bytes), size};
+}
+iovec part_of(std::string_view text) {
+  return part_of(text.data(), text.size());
 }
 
 bool has_cookie_of(const request_head& head, const std::vector<std::string>& names) {
@@ -50,7 +53,7 @@ std::size_t size_of(const response& answer) {
 connection::connection(server_core& core, new_client client, open_slot slot)
     : timed_object{core.live},
       core_{core},
-      socket_{std::move(client.socket)},
+      socket_{core_.ready, context()},
       hold_{std::move(client.hold)},
       over_{client.over},
       client_address_{std::move(client.address)},
@@ -71,7 +74,11 @@ std::string_view connection::scheme_of(const request_head& head) const noexcept 
   return over_ == transport::tls ? "https" : "http";
 }
 
-void connection::start(std::string_view read_already) {
+error_code connection::start(os::unique_fd socket, std::string_view read_already) {
+  if (const error_code failed = socket_.adopt(std::move(socket))) {
+    close(close_reason::peer_closed);
+    return failed;
+  }
   in_.append(read_already);
   set_deadline(core_.settings.header_timeout);
   if (in_.empty()) {
@@ -79,13 +86,13 @@ void connection::start(std::string_view read_already) {
   } else {
     parse();
   }
+  return {};
 }
 
 void connection::closing() {
   --core_.connections;
   stop_timer();
-  error_code ignored;  // a socket that fails to close is closed all the same
-  socket_.close(ignored);
+  socket_.close();
   if (proxied_ != nullptr) proxied_->abandon();
   if (asked_for_ != nullptr) core_.forward->leave(*this);
   slot_ = {};
@@ -147,10 +154,6 @@ void connection::read() {
 }
 
 void connection::received(const error_code& error) {
-  if (phase_ == phase::moving) {
-    hand_over();
-    return;
-  }
   if (error) {
     input_ended_ = true;
     // A client that has said all may still listen (RFC 9112, section 9.6 expects no less of us).
@@ -323,9 +326,20 @@ void connection::go(
   if (core_.service) core_.service(std::move(exchange));
 }
 
+template <class Next>
+void connection::write(std::string_view first, std::string_view second, Next next) {
+  sending_ = true;
+  parts_ = {part_of(first), part_of(second)};
+  socket_.async_write(parts_, counted([this, next](const error_code& error, std::size_t) {
+    sending_ = false;
+    next(error);
+  }));
+}
+
 void connection::send(std::array<asio::const_buffer, 2> bytes) {
   sending_ = true;
-  asio::async_write(socket_, bytes, counted([this](const error_code& error, std::size_t) {
+  parts_ = {part_of(bytes[0].data(), bytes[0].size()), part_of(bytes[1].data(), bytes[1].size())};
+  socket_.async_write(parts_, counted([this](const error_code& error, std::size_t) {
     sending_ = false;
     proxied_->client_sent(error);
   }));
@@ -334,20 +348,18 @@ void connection::send(std::array<asio::const_buffer, 2> bytes) {
 void connection::wait_to_read() {
   if (reading_) return;
   reading_ = true;
-  socket_.async_wait(
-    client_socket::wait_read, counted([this](const error_code& error, std::size_t) {
-      reading_ = false;
-      received(error);
-    }));
+  socket_.async_wait_to_read(counted([this](const error_code& error, std::size_t) {
+    reading_ = false;
+    received(error);
+  }));
 }
 
 void connection::wait_to_send() {
   sending_ = true;
-  socket_.async_wait(
-    client_socket::wait_write, counted([this](const error_code& error, std::size_t) {
-      sending_ = false;
-      proxied_->client_sent(error);
-    }));
+  socket_.async_wait_to_write(counted([this](const error_code& error, std::size_t) {
+    sending_ = false;
+    proxied_->client_sent(error);
+  }));
 }
 
 void connection::answer(response what) {
@@ -379,14 +391,8 @@ void connection::write_own(response what) {
   const std::string_view body =
     own_.shared_body ? std::string_view{*own_.shared_body} : std::string_view{own_.body};
   set_deadline(core_.settings.idle_timeout);
-  sending_ = true;
-  asio::async_write(socket_,
-    std::array<asio::const_buffer, 2>{
-      bytes_of(own_head_), bytes_of(no_body ? std::string_view{} : body)},
-    counted([this](const error_code& error, std::size_t) {
-      sending_ = false;
-      own_written(error);
-    }));
+  write(own_head_, no_body ? std::string_view{} : body,
+    [this](const error_code& error) { own_written(error); });
 }
 
 void connection::own_written(const error_code& error) {
@@ -425,9 +431,7 @@ void connection::linger() {
     close(close_reason::finished);
     return;
   }
-  error_code error;
-  socket_.shutdown(client_socket::shutdown_send, error);
-  if (error) {
+  if (::shutdown(socket_.descriptor(), SHUT_WR) == -1) {
     close(close_reason::finished);
     return;
   }
@@ -439,13 +443,14 @@ void connection::linger() {
 
 void connection::cut(close_reason why) {
   hold_.reset();
-  error_code ignored;  // an end that looks like a complete one is all that is left then
-  socket_.set_option(asio::socket_base::linger{true, 0}, ignored);
+  // When this fails an end that looks like a complete one is all that is left.
+  const struct linger at_once { .l_onoff = 1, .l_linger = 0 };
+  ::setsockopt(socket_.descriptor(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   close(why);
 }
 
-client_socket connection::take_socket() {
-  client_socket socket = std::move(socket_);
+watched_socket connection::take_socket(readiness::watcher& watcher, uint32_t which) {
+  watched_socket socket = socket_.hand_on(watcher, which);
   close(close_reason::handed_on);
   return socket;
 }
@@ -470,16 +475,13 @@ void connection::read_body(std::size_t limit, std::function<void(std::string)> d
   body_content_.clear();
   body_done_ = std::move(done);
   if (!body_.complete() && in_.empty() && head_.expects_continue) {
-    sending_ = true;
-    asio::async_write(
-      socket_, bytes_of(continue_answer), counted([this](const error_code& error, std::size_t) {
-        sending_ = false;
-        if (error) {
-          close(close_reason::peer_closed);
-        } else if (phase_ == phase::streaming) {
-          write_stream();
-        }
-      }));
+    write(continue_answer, {}, [this](const error_code& error) {
+      if (error) {
+        close(close_reason::peer_closed);
+      } else if (phase_ == phase::streaming) {
+        write_stream();
+      }
+    });
   }
   feed_body();
 }
@@ -575,14 +577,14 @@ void connection::write_stream() {
   gathered_.clear();
   for (std::size_t i = 0; i < writing_; ++i) {
     const chunk& c = queue_[i];
-    if (!c.before.empty()) gathered_.push_back(bytes_of(c.before));
+    if (!c.before.empty()) gathered_.push_back(part_of(c.before));
     if (c.bytes == nullptr) continue;
-    gathered_.push_back(bytes_of(*c.bytes));
-    if (head_.version == 11) gathered_.push_back(bytes_of(line_end));
+    gathered_.push_back(part_of(*c.bytes));
+    if (head_.version == 11) gathered_.push_back(part_of(line_end));
   }
   set_deadline(core_.settings.idle_timeout);
   sending_ = true;
-  asio::async_write(socket_, gathered_, counted([this](const error_code& error, std::size_t) {
+  socket_.async_write(gathered_, counted([this](const error_code& error, std::size_t) {
     sending_ = false;
     if (error) {
       close(close_reason::peer_closed);
@@ -608,10 +610,22 @@ std::optional<released_connection> connection::release() {
     return std::nullopt;
   answered(101);
   released_connection result{
-    std::move(socket_), exchange_->head_text_, std::string{in_.view()}, std::move(slot_)};
+    client_socket{context()}, exchange_->head_text_, std::string{in_.view()}, std::move(slot_)};
   detach_exchange();
+  os::unique_fd socket = socket_.release();
   close(close_reason::handed_on);
+  error_code error;
+  result.socket.assign({family(), 0}, socket.get(), error);
+  if (error) return std::nullopt;
+  (void)socket.release();
+  result.socket.non_blocking(true, error);
   return result;
+}
+
+int connection::family() const {
+  return client_address_ == "unix" || over_ == transport::tls ? AF_UNIX
+         : client_address_.find(':') != std::string::npos     ? AF_INET6
+                                                              : AF_INET;
 }
 
 void connection::move_to(io_thread& other) {
@@ -621,13 +635,8 @@ void connection::move_to(io_thread& other) {
   detach_exchange();
   body_done_ = nullptr;
   phase_ = phase::moving;
-  if (reading_) {
-    // Its handler goes on, with the bytes that it may have read.
-    error_code ignored;
-    socket_.cancel(ignored);
-  } else {
-    hand_over();
-  }
+  // What it has sent since is read by whoever reads next.
+  hand_over();
 }
 
 void connection::hand_over() {
@@ -637,18 +646,8 @@ void connection::hand_over() {
     close(close_reason::ordered);
     return;
   }
-  error_code error;
-  // Both ends know the protocol by the family alone: a stream of the Internet or a UNIX one.
-  const int family = client_address_ == "unix" || over_ == transport::tls ? AF_UNIX
-                     : client_address_.find(':') != std::string::npos     ? AF_INET6
-                                                                          : AF_INET;
-  const int descriptor = socket_.release(error);
-  if (error) {
-    close(close_reason::peer_closed);
-    return;
-  }
   hand_to(*moving_to_, *target,
-    {descriptor, family, client_address_, over_, head_text_ + std::string{in_.view()}});
+    {socket_.release(), client_address_, over_, head_text_ + std::string{in_.view()}});
   close(close_reason::handed_on);
 }
 

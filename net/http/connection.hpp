@@ -17,6 +17,7 @@
 #include "previewd/net/http/live.hpp"
 #include "previewd/net/http/message.hpp"
 #include "previewd/net/http/router.hpp"
+#include "previewd/net/ready_socket.hpp"
 
 namespace previewd::net::http {
 
@@ -31,8 +32,9 @@ public:
   connection(server_core& core, new_client client, open_slot slot);
   ~connection() override;
 
-  /// Begins to read. `read_already`: what another thread has read of it.
-  void start(std::string_view read_already);
+  /// Takes its socket and begins to read. `read_already`: what another thread has read of it.
+  /// Error: it cannot be watched, and is closed.
+  error_code start(os::unique_fd socket, std::string_view read_already);
 
   const request_head& head() const noexcept { return head_; }
   const std::string& client_address() const noexcept { return client_address_; }
@@ -61,7 +63,7 @@ public:
   void send(std::array<asio::const_buffer, 2> bytes);
 
   // For a relay, which reads and writes by itself. The socket is non-blocking.
-  int descriptor() { return socket_.native_handle(); }
+  ready_socket& socket() noexcept { return socket_; }
   bool reading() const noexcept { return reading_; }
   /// Waits for bytes or the client's end; then `proxied_request::client_received`.
   void wait_to_read();
@@ -85,7 +87,7 @@ public:
   void cut(close_reason why);
 
   /// The socket, for a tunnel, when no operation is under way. The connection closes.
-  client_socket take_socket();
+  watched_socket take_socket(readiness::watcher& watcher, uint32_t which);
   open_slot take_slot() noexcept { return std::move(slot_); }
 
   // For the exchange.
@@ -136,10 +138,13 @@ private:
   void end_stream();
   void linger();
   void hand_over();
+  int family() const;  // of the socket (socket(2))
+  template <class Next> void write(std::string_view first, std::string_view second, Next next);
   std::shared_ptr<service_exchange> detach_exchange();
 
   server_core& core_;
-  client_socket socket_;
+  ready_socket socket_;
+  std::array<iovec, 2> parts_{};  // of the write under way
   tls_hold hold_;
   transport over_;
   std::string client_address_;
@@ -177,7 +182,7 @@ private:
   std::deque<chunk> queue_;
   std::size_t queued_bytes_ = 0;
   std::size_t writing_ = 0;  // chunks of the write under way
-  std::vector<asio::const_buffer> gathered_;
+  std::vector<iovec> gathered_;
   bool stream_ends_ = false;
 
   io_thread* moving_to_ = nullptr;

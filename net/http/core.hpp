@@ -17,7 +17,9 @@
 #include "previewd/net/http/route_table.hpp"
 #include "previewd/net/http/server.hpp"
 #include "previewd/net/http/settings.hpp"
+#include "previewd/net/http/tunnel_news.hpp"
 #include "previewd/net/http/upstream.hpp"
+#include "previewd/net/readiness.hpp"
 #include "previewd/os/unique_fd.hpp"
 
 namespace previewd::net::http {
@@ -29,8 +31,7 @@ class tunnel;
 
 /// A connection on its way from one thread to another: its socket, and what has been read from it.
 struct connection_move {
-  int descriptor;
-  int family;  // of the socket (socket(2))
+  os::unique_fd socket;
   std::string client_address;
   transport over = transport::plain;
   std::string read_already;
@@ -39,7 +40,7 @@ struct connection_move {
 /// A client's connection as it comes: what is said to be its address, what it speaks, and the hold
 /// on the encrypted side where that is this thread's.
 struct new_client {
-  client_socket socket;
+  os::unique_fd socket;  // non-blocking
   std::string address;
   transport over = transport::plain;
   tls_hold hold;
@@ -73,8 +74,10 @@ struct server_core {
   http_counters counters;
   uint64_t turned_away = 0;  // clients that were answered before they had asked
   bool stopping = false;
-  bool short_said = false;    // once, until a server has been connected to
-  pipe_budget pipes;          // of long bodies and busy tunnels
+  bool short_said = false;  // once, until a server has been connected to
+  pipe_budget pipes;        // of long bodies and busy tunnels
+  readiness ready;          // the sockets of tunnels
+  tunnel_news news;
   std::vector<char> scratch;  // for whoever reads right now and keeps nothing
 
   port_guard guard;
@@ -98,8 +101,8 @@ struct server_core {
   /// A new connection to `server`, not yet connected.
   upstream_link& new_link(const std::shared_ptr<upstream_server>& server, open_slot slot);
 
-  /// Begins to serve a client.
-  void add_connection(new_client client, std::string_view read_already, open_slot slot);
+  /// Begins to serve a client. Error: its socket cannot be watched, and is closed.
+  error_code add_connection(new_client client, std::string_view read_already, open_slot slot);
 
   /// Whether another client may come: a connection and a tunnel count alike.
   bool has_room() const noexcept { return connections + tunnels.size() < settings.connections; }

@@ -233,8 +233,8 @@ void look::connected() {
     send_request();
     return;
   }
-  tls_bridge::half made{client_socket{context()}, {}};
-  const error_code failure = tls_bridge::connect(table(), tls_.scratch, tls_.context, nullptr,
+  tls_bridge::half made;
+  error_code failure = tls_bridge::connect(table(), tls_.scratch, tls_.context, nullptr,
     std::move(socket_), made, [this, round = round_](const error_code& error) {
       if (round != round_) return;
       if (!error) {
@@ -245,13 +245,16 @@ void look::connected() {
         if (!try_other_scheme(verdict)) failed(verdict);
       }
     });
+  hold_ = std::move(made.hold);
+  socket_ = client_socket{context()};
+  if (!failure) socket_.assign({AF_UNIX, 0}, made.socket.get(), failure);
   if (failure) {
     // Our own shortage: it is looked at again.
     failed(identity::verdict::refused);
     return;
   }
-  socket_ = std::move(made.socket);
-  hold_ = std::move(made.hold);
+  (void)made.socket.release();
+  socket_.non_blocking(true, failure);
 }
 
 void look::send_request() {

@@ -427,7 +427,8 @@ bool proxied_request::relay_up() {
     up_left_ = body.counted_left();
   }
   uint64_t moved = 0;
-  const auto where = up_relay_.move(client_.descriptor(), link_->descriptor(), up_left_, moved);
+  const auto where =
+    up_relay_.move(client_.socket().descriptor(), link_->socket().descriptor(), up_left_, moved);
   body.pass(moved);
   if (moved != 0 && stage_ == stage::waiting) await_answer();
   switch (where) {
@@ -436,9 +437,11 @@ bool proxied_request::relay_up() {
       pump_up();
       return true;
     case relay::stop::wait_for_target:
+      link_->socket().filled();
       link_->wait_to_send();
       return true;
     case relay::stop::wait_for_source:
+      client_.socket().read_all();
       if (stage_ == stage::waiting && (!client_.head().expects_continue || told_to_go_on_))
         await_body();
       client_.wait_to_read();
@@ -617,7 +620,8 @@ bool proxied_request::relay_down() {
     down_left_ = answer_body_.counted_left();
   }
   uint64_t moved = 0;
-  const auto where = down_relay_.move(link_->descriptor(), client_.descriptor(), down_left_, moved);
+  const auto where = down_relay_.move(
+    link_->socket().descriptor(), client_.socket().descriptor(), down_left_, moved);
   answer_body_.pass(moved);
   switch (where) {
     case relay::stop::complete:
@@ -625,11 +629,14 @@ bool proxied_request::relay_down() {
       answer_complete();
       return true;
     case relay::stop::wait_for_target:
+      client_.socket().filled();
       sending_down_ = true;
       client_.set_deadline(core_.settings.idle_timeout);
       client_.wait_to_send();
       return true;
     case relay::stop::wait_for_source:
+      link_->socket().read_all();
+      [[fallthrough]];
     case relay::stop::turn_over:
       await_more_of_answer();
       link_->wait_to_receive();
@@ -788,9 +795,7 @@ void proxied_request::open_tunnel() {
   what.workspace_slot = link->take_slot();
   what.client_slot = client_.take_slot();
   what.upstream_hold = link->take_hold();
-  auto upstream = link->take_socket();
-  auto client = client_.take_socket();
-  tunnel::open(core_, std::move(client), std::move(upstream), std::move(what));
+  tunnel::open(core_, client_, *link, std::move(what));
 }
 
 void proxied_request::deadline_passed() {

@@ -215,22 +215,8 @@ private:
         pause(error);
         return;
       }
-      error_code error;
-      client_socket socket{context()};
-      if (os::system_call(watch_client, [&] {
-            socket.assign(stream_protocol{family_, 0}, descriptor, error);
-            errno = error.value();
-            return error ? -1 : 0;
-          }) != 0) {
-        const int failure = errno;
-        ::close(descriptor);
-        pause(failure);
-        return;
-      }
-      // Said once, it is not found out anew by each operation.
-      socket.non_blocking(true, error);
       failing_ = false;
-      new_client client{std::move(socket), address_text(peer), over_, {}};
+      new_client client{os::unique_fd{descriptor}, address_text(peer), over_, {}};
       open_slot slot;
       // Clients of a UNIX socket have no address.
       const bool welcome = family_ == AF_UNIX || core_.addresses->take(client.address, slot) ||
@@ -245,24 +231,42 @@ private:
           return;
         }
       }
-      if (welcome) {
-        core_.add_connection(std::move(client), {}, std::move(slot));
-      } else {
-        turn_away(std::move(client.socket));
+      const error_code failed = welcome
+                                  ? core_.add_connection(std::move(client), {}, std::move(slot))
+                                  : turn_away(std::move(client.socket));
+      if (failed) {
+        pause(failed.value());
+        return;
       }
     }
     wait();
   }
 
+  /// Gives a socket to Asio, or closes it.
+  error_code watch(os::unique_fd socket, client_socket& to) {
+    error_code error;
+    if (os::system_call(watch_client, [&] {
+          to.assign(stream_protocol{family_, 0}, socket.get(), error);
+          errno = error.value();
+          return error ? -1 : 0;
+        }) != 0)
+      error = os::last_error();
+    if (to.is_open()) (void)socket.release();
+    // Said once, it is not found out anew by each operation.
+    if (!error) to.non_blocking(true, error);
+    return error;
+  }
+
   // From here on the client's socket is the plain half of one that is encrypted.
   error_code encrypt(new_client& client) {
-    tls_bridge::half made{client_socket{context()}, {}};
+    client_socket outer{context()};
+    if (const error_code failed = watch(std::move(client.socket), outer)) return failed;
     // Without anything to show nobody can be spoken to.
-    const error_code failed = core_.certificate == nullptr
-                                ? error_code{asio::error::no_permission}
-                                : tls_bridge::accept(core_.live, core_.scratch, core_.certificate,
-                                    std::move(client.socket), made, core_.settings.drain);
-    if (failed) return failed;
+    if (core_.certificate == nullptr) return asio::error::no_permission;
+    tls_bridge::half made;
+    if (const error_code failed = tls_bridge::accept(core_.live, core_.scratch, core_.certificate,
+          std::move(outer), made, core_.settings.drain))
+      return failed;
     client.socket = std::move(made.socket);
     client.hold = std::move(made.hold);
     return {};
@@ -282,17 +286,20 @@ private:
     return refusal_text(answer);
   }
 
-  void turn_away(client_socket socket) {
+  error_code turn_away(os::unique_fd descriptor) {
     ++core_.turned_away;
+    client_socket socket{context()};
+    if (const error_code failed = watch(std::move(descriptor), socket)) return failed;
     core_.live.add(std::make_unique<refusal>(core_, std::move(socket), too_many_text())).start();
+    return {};
   }
 
   // Without patience. Who is to be spoken to by TLS hears nothing: that takes some.
-  void turn_away_at_once(client_socket& socket) {
+  void turn_away_at_once(const os::unique_fd& socket) {
     ++core_.turned_away;
     if (over_ == transport::tls) return;
     const std::string text = too_many_text();
-    ::send(socket.native_handle(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    ::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   }
 
   // Answers who waits, one after the other, with the descriptor that is kept.
@@ -353,6 +360,8 @@ server_core::server_core(
       workspaces{std::make_shared<open_counts>(settings.per_workspace, workspace_counters)},
       routes{settings.remembered_workspaces},
       pipes{.most = settings.pipes},
+      ready{on},
+      news{on},
       scratch(scratch_bytes),
       live{on} {
   idle =
@@ -407,13 +416,15 @@ void server_core::short_of(const error_code& error) {
 upstream_link&
 server_core::new_link(const std::shared_ptr<upstream_server>& server, open_slot slot) {
   return live.add(
-    std::make_unique<upstream_link>(live, server, guard, to_servers, std::move(slot)));
+    std::make_unique<upstream_link>(live, server, ready, guard, to_servers, std::move(slot)));
 }
 
-void server_core::add_connection(new_client client, std::string_view read_already, open_slot slot) {
-  if (stopping) return;
-  live.add(std::make_unique<connection>(*this, std::move(client), std::move(slot)))
-    .start(read_already);
+error_code
+server_core::add_connection(new_client client, std::string_view read_already, open_slot slot) {
+  if (stopping) return {};
+  os::unique_fd socket = std::move(client.socket);
+  return live.add(std::make_unique<connection>(*this, std::move(client), std::move(slot)))
+    .start(std::move(socket), read_already);
 }
 
 void server_core::connection_gone() {
@@ -422,24 +433,9 @@ void server_core::connection_gone() {
 }
 
 void hand_to(io_thread& thread, server& target, connection_move what) {
-  // Owns the socket until it has arrived: a task that is never run is destroyed all the same.
-  struct parcel {
-    explicit parcel(connection_move m) : move{std::move(m)} {}
-    parcel(const parcel&) = delete;
-    parcel& operator=(const parcel&) = delete;
-    ~parcel() {
-      if (move.descriptor >= 0) ::close(move.descriptor);
-    }
-    connection_move move;
-  };
-  thread.post([&thread, &target, sent = std::make_shared<parcel>(std::move(what))] {
-    client_socket socket{thread.context()};
-    error_code error;
-    socket.assign(stream_protocol{sent->move.family, 0}, sent->move.descriptor, error);
-    if (error) return;
-    sent->move.descriptor = -1;
-    target.adopt(std::move(socket), std::move(sent->move.client_address), sent->move.over,
-      std::move(sent->move.read_already));
+  // Shared, since a task that is never run is destroyed all the same, and closes the socket.
+  thread.post([&target, sent = std::make_shared<connection_move>(std::move(what))] {
+    target.adopt(std::move(*sent));
   });
 }
 
@@ -485,13 +481,12 @@ void server::close_server(const server_ref& ref) {
   core_->routes.close_server(ref);
 }
 
-void server::adopt(
-  client_socket socket, std::string client_address, transport over, std::string read_already) {
+void server::adopt(connection_move what) {
   // It has been let in before.
   open_slot slot;
-  core_->addresses->add(client_address, slot);
-  core_->add_connection(
-    {std::move(socket), std::move(client_address), over, {}}, read_already, std::move(slot));
+  core_->addresses->add(what.client_address, slot);
+  core_->add_connection({std::move(what.socket), std::move(what.client_address), what.over, {}},
+    what.read_already, std::move(slot));
 }
 
 void server::adopt_connection(uint64_t number, ws_connection_actor actor) {

@@ -23,6 +23,7 @@ namespace previewd::net::http {
 
 class access;
 struct access_parts;
+struct connection_move;
 struct forward_settings;
 
 /// One proxied WebSocket, for `/debug/connections`.
@@ -92,9 +93,8 @@ public:
   void close_server(const server_ref& ref);
 
   /// Takes a connection over from another thread: its socket, and what has been read from it so
-  /// far. `over`: what it speaks; of one that is encrypted the plain half.
-  void
-  adopt(client_socket socket, std::string client_address, transport over, std::string read_already);
+  /// far; of one that is encrypted the plain half.
+  void adopt(connection_move what);
 
   /// From now on `actor` gets `closed` when the tunnel closes; at once if it has.
   void adopt_connection(uint64_t number, ws_connection_actor actor);

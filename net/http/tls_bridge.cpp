@@ -82,23 +82,17 @@ error_code tls_hold::end_of(const error_code& error) const noexcept {
 
 // --- The bridge ---
 
-error_code tls_bridge::pair(live_table& table, client_socket& inner, client_socket& plain) {
+error_code tls_bridge::pair(live_table& table, client_socket& inner, os::unique_fd& plain) {
   std::array<int, 2> halves{-1, -1};
   if (os::system_call(make_pair, [&] {
         return ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, halves.data());
       }) != 0)
     return os::last_error();
   inner = client_socket{table.thread().context()};
-  plain = client_socket{table.thread().context()};
+  plain.reset(halves[1]);
   if (!assign(inner, halves[0])) {
     const error_code failed = os::last_error();
     ::close(halves[0]);
-    ::close(halves[1]);
-    return failed;
-  }
-  if (!assign(plain, halves[1])) {
-    const error_code failed = os::last_error();
-    ::close(halves[1]);
     return failed;
   }
   return {};

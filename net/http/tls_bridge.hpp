@@ -11,6 +11,7 @@
 #include "previewd/net/http/live.hpp"
 #include "previewd/net/tls/context.hpp"
 #include "previewd/net/tls/stream.hpp"
+#include "previewd/os/unique_fd.hpp"
 
 namespace previewd::net::http {
 
@@ -58,7 +59,7 @@ class tls_bridge final : public timed_object {
 public:
   /// The plain half, and the hold on its bridge.
   struct half {
-    client_socket socket;
+    os::unique_fd socket;  // non-blocking
     tls_hold hold;
   };
 
@@ -94,7 +95,7 @@ private:
     bool write = false;
   };
 
-  static error_code pair(live_table& table, client_socket& inner, client_socket& plain);
+  static error_code pair(live_table& table, client_socket& inner, os::unique_fd& plain);
   void hold_with(tls_hold& hold) noexcept;
   void watch_plain_half();
   void run();

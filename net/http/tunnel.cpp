@@ -1,15 +1,15 @@
 #include "previewd/net/http/tunnel.hpp"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <sys/socket.h>
 
-#include <algorithm>
-#include <boost/asio/error.hpp>
-#include <boost/asio/write.hpp>
-#include <caf/send.hpp>
+#include <boost/asio/post.hpp>
+#include <cerrno>
 #include <chrono>
 #include <limits>
 #include <utility>
+
+#include "previewd/net/http/connection.hpp"
+#include "previewd/os/system_call.hpp"
 
 namespace previewd::net::http {
 
@@ -23,24 +23,24 @@ constexpr uint64_t small_turn = 16 * 1024;
 constexpr uint32_t most_small_turns = 16;
 constexpr std::chrono::seconds quiet{1};
 
+// Never a short one: it would mean that nothing is left (readiness.hpp).
+const os::call_site read_socket{"tunnel.read", {ECONNRESET, ENOMEM}};
+// Nor is a write told that it has to wait when it has not: nobody would wake it.
+const os::call_site write_socket{"tunnel.write", {EPIPE, ECONNRESET, ENOMEM, os::short_transfer}};
+
 }  // namespace
 
 void tunnel::open(
-  server_core& core, client_socket client, client_socket upstream, tunnel_description what) {
+  server_core& core, connection& client, upstream_link& upstream, tunnel_description what) {
   const uint64_t number = core.next_number++;
   const preview_server_actor actor = what.server->what.server;
-  auto made =
-    std::make_unique<tunnel>(core, std::move(client), std::move(upstream), std::move(what), number);
-  core.live.add(std::move(made)).start();
-  if (actor) caf::anon_send(actor, tunnel_atom_v, connection_id{core.thread.index(), number});
+  core.live.add(std::make_unique<tunnel>(core, std::move(what), number)).start(client, upstream);
+  if (actor) core.news.opened(actor, connection_id{core.thread.index(), number});
 }
 
-tunnel::tunnel(server_core& core, client_socket client, client_socket upstream,
-  tunnel_description what, uint64_t number)
+tunnel::tunnel(server_core& core, tunnel_description what, uint64_t number)
     : timed_object{core.live},
       core_{core},
-      client_{std::move(client)},
-      upstream_{std::move(upstream)},
       what_{std::move(what)},
       number_{number},
       opened_at_{std::chrono::system_clock::now()},
@@ -49,39 +49,32 @@ tunnel::tunnel(server_core& core, client_socket client, client_socket upstream,
   what_.server->users.insert(this);
 }
 
-void tunnel::start() {
-  error_code error;
-  // Usually they are already.
-  if (!client_.non_blocking()) client_.non_blocking(true, error);
-  if (!error && !upstream_.non_blocking()) upstream_.non_blocking(true, error);
-  if (error) {
-    close(close_reason::peer_closed);
-    return;
-  }
+void tunnel::start(connection& client, upstream_link& upstream) {
+  client_ = client.take_socket(*this, side::at_client);
+  upstream_ = upstream.take_socket(*this, side::at_upstream);
   up_.left = std::move(what_.up_first);
   up_.bytes = up_.left.size();
-  if (up_.left.empty()) {
-    wait(up_, client_, upstream_);
-  } else {
-    flush(up_, client_, upstream_);
+  // Nobody is told again of what has been told of and was left.
+  if (!up_.left.empty() || client_.readable) go_on_later(up_, client_, upstream_);
+  if (upstream_.readable) go_on_later(down_, upstream_, client_);
+}
+
+void tunnel::ready(uint32_t which, readiness::change what) {
+  const bool is_client = which == side::at_client;
+  watched_socket& here = is_client ? client_ : upstream_;
+  watched_socket& there = is_client ? upstream_ : client_;
+  direction& from_here = is_client ? up_ : down_;
+  direction& to_here = is_client ? down_ : up_;
+  here.ended = here.ended || what.ended;
+  if (what.writable && to_here.awaits_target) {
+    to_here.awaits_target = false;
+    if (flush(to_here, here)) pump(to_here, there, here);
   }
-  // What arrived while the 101 was written is there to be read, and starts the wait's handler at
-  // once.
-  wait(down_, upstream_, client_);
+  if (!closed() && what.readable && !from_here.awaits_target) pump(from_here, here, there);
 }
 
-template <class From, class To> void tunnel::wait(direction& d, From& from, To& to) {
-  from.async_wait(asio::socket_base::wait_read,
-    counted([this, &d, &from, &to](const error_code& error, std::size_t) {
-      if (error) {
-        close(close_reason::peer_closed);
-      } else {
-        pump(d, from, to);
-      }
-    }));
-}
-
-template <class From, class To> void tunnel::pump(direction& d, From& from, To& to) {
+void tunnel::pump(direction& d, watched_socket& from, watched_socket& to) {
+  if (closed() || d.over) return;
   d.awaits_source = false;
   if (d.relayed != nullptr) {
     relay_on(d, from, to);
@@ -90,35 +83,78 @@ template <class From, class To> void tunnel::pump(direction& d, From& from, To& 
   std::vector<char>& buffer = core_.scratch;
   std::size_t turn = 0;
   for (int round = 0; round < rounds_a_turn; ++round) {
-    error_code error;
-    const std::size_t count = from.read_some(asio::buffer(buffer), error);
-    if (error == asio::error::would_block) break;
-    if (error) {
+    const ssize_t count = os::system_call(read_socket, buffer.size(),
+      [&](std::size_t most) { return ::recv(from.descriptor.get(), buffer.data(), most, 0); });
+    if (count == -1 && errno == EAGAIN) {
+      turn_ended(d, turn);
+      return;
+    }
+    if (count == 0) {
       source_ended(d, to);
       return;
     }
-    d.bytes += count;
-    turn += count;
-    last_byte_ = steady_clock::now();
-    std::size_t written = 0;
-    while (written < count && !error)
-      written += to.write_some(asio::buffer(buffer.data() + written, count - written), error);
-    if (error == asio::error::would_block) {
-      // No read until it has been taken: a slow reader stalls its own writer, through TCP.
-      d.left.assign(buffer.data() + written, count - written);
-      turn_ended(d, turn);
-      flush(d, from, to);
-      return;
-    }
-    if (error) {
+    if (count == -1) {
       close(close_reason::peer_closed);
       return;
     }
-    if (count < buffer.size()) break;
+    const auto size = static_cast<std::size_t>(count);
+    d.bytes += size;
+    turn += size;
+    last_byte_ = steady_clock::now();
+    const std::size_t taken = write({buffer.data(), size}, to);
+    if (closed()) return;
+    if (taken < size) {
+      // No read until it has been taken: a slow reader stalls its own writer, through TCP.
+      d.left.assign(buffer.data() + taken, size - taken);
+      d.awaits_target = true;
+      turn_ended(d, turn);
+      return;
+    }
+    if (size < buffer.size() && !from.ended) {
+      turn_ended(d, turn);
+      return;
+    }
   }
   turn_ended(d, turn);
-  // There is nothing more for now, or others have their turn before this one goes on.
-  wait(d, from, to);
+  go_on_later(d, from, to);
+}
+
+void tunnel::go_on_later(direction& d, watched_socket& from, watched_socket& to) {
+  auto go_on = counted([this, &d, &from, &to](const error_code&, std::size_t) {
+    if (!d.awaits_target && flush(d, to)) pump(d, from, to);
+  });
+  asio::post(context(), [go_on = std::move(go_on)]() mutable { go_on({}); });
+}
+
+std::size_t tunnel::write(std::string_view bytes, watched_socket& to) {
+  std::size_t taken = 0;
+  while (taken < bytes.size()) {
+    const ssize_t count =
+      os::system_call(write_socket, bytes.size() - taken, [&](std::size_t most) {
+        return ::send(to.descriptor.get(), bytes.data() + taken, most, MSG_NOSIGNAL);
+      });
+    if (count == -1) {
+      if (errno != EAGAIN) close(close_reason::peer_closed);
+      break;
+    }
+    taken += static_cast<std::size_t>(count);
+  }
+  return taken;
+}
+
+bool tunnel::flush(direction& d, watched_socket& to) {
+  if (d.left.empty()) return true;
+  const std::size_t taken = write(d.left, to);
+  if (closed()) return false;
+  if (taken > 0) last_byte_ = steady_clock::now();
+  if (taken < d.left.size()) {
+    d.left.erase(0, taken);
+    d.awaits_target = true;
+    return false;
+  }
+  // Gives the memory back: an idle tunnel has none.
+  std::string{}.swap(d.left);
+  return true;
 }
 
 void tunnel::turn_ended(direction& d, std::size_t moved) {
@@ -129,10 +165,10 @@ void tunnel::turn_ended(direction& d, std::size_t moved) {
   if (!d.relayed->open(core_.pipes)) d.relayed.reset();
 }
 
-template <class From, class To> void tunnel::relay_on(direction& d, From& from, To& to) {
+void tunnel::relay_on(direction& d, watched_socket& from, watched_socket& to) {
   auto no_end = std::numeric_limits<uint64_t>::max();
   uint64_t moved = 0;
-  const auto stopped = d.relayed->move(from.native_handle(), to.native_handle(), no_end, moved);
+  const auto stopped = d.relayed->move(from.descriptor.get(), to.descriptor.get(), no_end, moved);
   d.bytes += moved;
   if (moved != 0) last_byte_ = steady_clock::now();
   switch (stopped) {
@@ -145,22 +181,14 @@ template <class From, class To> void tunnel::relay_on(direction& d, From& from, 
         d.awaits_source = true;
         set_deadline(quiet);
       }
-      wait(d, from, to);
       return;
     case relay::stop::turn_over:
     case relay::stop::complete:
-      wait(d, from, to);
+      go_on_later(d, from, to);
       return;
     case relay::stop::wait_for_target:
       // No read until it has been taken: a slow reader stalls its own writer, through TCP.
-      to.async_wait(asio::socket_base::wait_write,
-        counted([this, &d, &from, &to](const error_code& error, std::size_t) {
-          if (error) {
-            close(close_reason::peer_closed);
-          } else {
-            pump(d, from, to);
-          }
-        }));
+      d.awaits_target = true;
       return;
     case relay::stop::source_ended:
       d.relayed.reset();
@@ -177,28 +205,10 @@ template <class From, class To> void tunnel::relay_on(direction& d, From& from, 
   d.left = d.relayed->take_back();
   d.bytes += d.left.size();
   d.relayed.reset();
-  if (d.left.empty()) {
-    pump(d, from, to);
-  } else {
-    flush(d, from, to);
-  }
+  if (flush(d, to)) pump(d, from, to);
 }
 
-template <class From, class To> void tunnel::flush(direction& d, From& from, To& to) {
-  asio::async_write(
-    to, asio::buffer(d.left), counted([this, &d, &from, &to](const error_code& error, std::size_t) {
-      if (error) {
-        close(close_reason::peer_closed);
-        return;
-      }
-      // Gives the memory back: an idle tunnel has none.
-      std::string{}.swap(d.left);
-      last_byte_ = steady_clock::now();
-      pump(d, from, to);
-    }));
-}
-
-template <class To> void tunnel::source_ended(direction& d, To& to) {
+void tunnel::source_ended(direction& d, watched_socket& to) {
   // What it said before has been passed on: nothing is pumped while bytes are left. A server that
   // ends takes its clients along, and they see it as if they had talked to it directly.
   if (&d == &down_) {
@@ -206,9 +216,8 @@ template <class To> void tunnel::source_ended(direction& d, To& to) {
     return;
   }
   // A client that has ended may still be answered for a moment.
-  error_code error;
-  to.shutdown(asio::socket_base::shutdown_send, error);
-  if (error) {
+  d.over = true;
+  if (::shutdown(to.descriptor.get(), SHUT_WR) == -1) {
     close(close_reason::peer_closed);
   } else {
     draining_ = true;
@@ -230,16 +239,14 @@ void tunnel::closing() {
   stop_timer();
   core_.tunnels.erase(number_);
   what_.server->users.erase(this);
-  error_code ignored;  // a socket that fails to close is closed all the same
-  client_.close(ignored);
+  client_ = {};
   what_.upstream_hold.abort();
-  upstream_.close(ignored);
+  upstream_ = {};
   up_.relayed.reset();
   down_.relayed.reset();
   what_.client_slot = {};
   what_.workspace_slot = {};
-  if (actor_) caf::anon_send(actor_, closed_atom_v);
-  actor_ = nullptr;
+  if (actor_) core_.news.closed(std::move(actor_));
   core_.connection_gone();
 }
 

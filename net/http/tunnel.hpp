@@ -10,8 +10,11 @@
 #include "previewd/net/http/live.hpp"
 #include "previewd/net/http/relay.hpp"
 #include "previewd/net/http/upstream.hpp"
+#include "previewd/net/ready_socket.hpp"
 
 namespace previewd::net::http {
+
+class connection;
 
 /// What is known of a WebSocket when its 101 has been passed on.
 struct tunnel_description {
@@ -29,14 +32,14 @@ struct tunnel_description {
 /// One proxied WebSocket after its 101: bytes both ways. While it is idle it has no buffer; what a
 /// slow peer does not take is kept, and nothing more is read for it until it has. While it is busy
 /// its bytes go through a pipe. Owned by its thread's table.
-class tunnel final : public timed_object, private server_user {
+class tunnel final : public timed_object, private server_user, private readiness::watcher {
 public:
-  /// Opens one, gives it a number, and tells the server's actor.
+  /// Opens one with the sockets of both, on which nothing is under way and which close; gives it a
+  /// number, and tells the server's actor.
   static void
-  open(server_core& core, client_socket client, client_socket upstream, tunnel_description what);
+  open(server_core& core, connection& client, upstream_link& upstream, tunnel_description what);
 
-  tunnel(server_core& core, client_socket client, client_socket upstream, tunnel_description what,
-    uint64_t number);
+  tunnel(server_core& core, tunnel_description what, uint64_t number);
 
   /// `closed` goes to `actor` when it closes.
   void tell(ws_connection_actor actor) { actor_ = std::move(actor); }
@@ -51,28 +54,36 @@ private:
   void leave_server(close_reason why) override { close(why); }
   preview_access needs() const noexcept override { return what_.needs; }
 
-  // One direction. `left`: bytes its target did not take.
-  // `relayed`: its pipe, while it is busy.
+  // One end, by its place in `readiness`.
+  enum side : uint32_t { at_client, at_upstream };
+  // One direction. `left`: bytes that its target did not take. `relayed`: its pipe, while it is
+  // busy.
   struct direction {
     std::string left;
     std::unique_ptr<relay> relayed;
     uint64_t bytes = 0;
     uint32_t streak = 0;  // bytes since the last small turn; with a pipe, small turns in a row
     bool awaits_source = false;
+    bool awaits_target = false;
+    bool over = false;  // its source has ended, and its target has been told
     bool may_relay = true;
   };
 
-  template <class From, class To> void wait(direction& d, From& from, To& to);
-  template <class From, class To> void pump(direction& d, From& from, To& to);
+  void start(connection& client, upstream_link& upstream);
+  void ready(uint32_t which, readiness::change what) override;
+  void pump(direction& d, watched_socket& from, watched_socket& to);
+  void relay_on(direction& d, watched_socket& from, watched_socket& to);
+  /// How much the target has taken; closes the tunnel when it is broken.
+  std::size_t write(std::string_view bytes, watched_socket& to);
+  /// Whether the target has taken all that was left.
+  bool flush(direction& d, watched_socket& to);
   void turn_ended(direction& d, std::size_t moved);
-  template <class From, class To> void relay_on(direction& d, From& from, To& to);
-  template <class From, class To> void flush(direction& d, From& from, To& to);
-  template <class To> void source_ended(direction& d, To& to);
-  void start();
+  void go_on_later(direction& d, watched_socket& from, watched_socket& to);
+  void source_ended(direction& d, watched_socket& to);
 
   server_core& core_;
-  client_socket client_;
-  client_socket upstream_;
+  watched_socket client_;
+  watched_socket upstream_;
   tunnel_description what_;
   uint64_t number_;
   direction up_;

@@ -1,12 +1,14 @@
 #include "previewd/net/http/upstream.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/ip/address.hpp>
-#include <boost/asio/write.hpp>
+#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <utility>
 
@@ -47,26 +49,32 @@ tcp::endpoint address_of(const endpoint& target) {
                : tcp::endpoint{parsed, target.port};
 }
 
-error_code open_socket(client_socket& socket, const tcp::endpoint& address) {
+os::unique_fd open_descriptor(const tcp::endpoint& address) {
   // By hand, since Asio's own way lets the processes of a terminal inherit it.
-  const int descriptor = os::system_call(new_socket, [&] {
+  return os::unique_fd{os::system_call(new_socket, [&] {
     return ::socket(address.address().is_v6() ? AF_INET6 : AF_INET,
       SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  });
-  if (descriptor < 0) return os::last_error();
+  })};
+}
+
+error_code watch(os::unique_fd descriptor, const tcp::endpoint& address, client_socket& socket) {
   error_code error;
   if (os::system_call(watch_socket, [&] {
-        socket.assign(address.protocol(), descriptor, error);
+        socket.assign(address.protocol(), descriptor.get(), error);
         errno = error.value();
         return error ? -1 : 0;
-      }) == 0) {
-    // Said once, it is not found out anew by each operation.
-    socket.non_blocking(true, error);
-    return {};
-  }
-  error = os::last_error();
-  ::close(descriptor);
+      }) == -1)
+    error = os::last_error();
+  if (socket.is_open()) (void)descriptor.release();
+  // Said once, it is not found out anew by each operation.
+  if (!error) socket.non_blocking(true, error);
   return error;
+}
+
+error_code open_socket(client_socket& socket, const tcp::endpoint& address) {
+  os::unique_fd descriptor = open_descriptor(address);
+  if (!descriptor) return os::last_error();
+  return watch(std::move(descriptor), address, socket);
 }
 
 bool is_our_shortage(const error_code& error) noexcept {
@@ -129,12 +137,12 @@ error_code port_guard::check(const upstream_server& server) {
 }
 
 upstream_link::upstream_link(live_table& table, std::shared_ptr<upstream_server> server,
-  port_guard& guard, tls_client& tls, open_slot slot)
+  readiness& ready, port_guard& guard, tls_client& tls, open_slot slot)
     : live_object{table},
       server_{std::move(server)},
       guard_{guard},
       tls_{tls},
-      socket_{context()},
+      socket_{ready, context()},
       slot_{std::move(slot)} {
   server_->users.insert(this);
 }
@@ -143,77 +151,91 @@ void upstream_link::closing() {
   server_->users.erase(this);
   if (parked_with_ != nullptr) parked_with_->remove(*this);
   hold_.abort();
-  error_code ignored;  // a socket that fails to close is closed all the same
-  socket_.close(ignored);
+  socket_.close();
+  connecting_.reset();
   slot_ = {};
   if (link_user* user = std::exchange(user_, nullptr)) user->link_closed(why_closed());
 }
 
 void upstream_link::connect() {
   const tcp::endpoint& address = server_->address;
-  error_code failed = open_socket(socket_, address);
+  os::unique_fd socket{open_descriptor(address)};
+  error_code failed;
   bool there = true;
-  // By hand: on loopback a connection is there, or refused, as soon as it has been asked for, and
-  // Asio would go on waking up for room to write in a socket that it has once waited to connect.
-  if (!failed && os::system_call(begin_connecting, [&] {
-        return ::connect(
-          socket_.native_handle(), address.data(), static_cast<socklen_t>(address.size()));
+  // By hand: on loopback a connection is there, or refused, as soon as it has been asked for.
+  if (!socket || os::system_call(begin_connecting, [&] {
+        return ::connect(socket.get(), address.data(), static_cast<socklen_t>(address.size()));
       }) != 0) {
     failed = os::last_error();
-    if (failed == os::system_error(EINPROGRESS)) {
+    if (socket && failed == os::system_error(EINPROGRESS)) {
       failed = {};
-      there = has_answered(socket_.native_handle(), failed);
+      there = has_answered(socket.get(), failed);
     }
   }
   if (!there) {
-    connect_later();
-    return;
+    failed = socket_.adopt(std::move(socket));
+    if (!failed) {
+      socket_.filled();
+      connect_later();
+      return;
+    }
   }
+  connecting_ = std::move(socket);
   asio::post(context(), [next = counted([this, failed](const error_code&, std::size_t) {
     reached(failed);
   })]() mutable { next(error_code{}); });
 }
 
 void upstream_link::connect_later() {
-  socket_.async_wait(
-    client_socket::wait_write, counted([this](const error_code& error, std::size_t) {
-      error_code failed = error;
-      if (!failed && !has_answered(socket_.native_handle(), failed)) {
-        connect_later();
-      } else {
-        reached(failed);
-      }
-    }));
+  socket_.async_wait_to_write(counted([this](const error_code& error, std::size_t) {
+    error_code failed = error;
+    if (!failed && !has_answered(socket_.descriptor(), failed)) {
+      socket_.filled();
+      connect_later();
+    } else {
+      // Watched again by whoever has it next.
+      connecting_ = socket_.release();
+      reached(failed);
+    }
+  }));
 }
 
 void upstream_link::reached(const error_code& error) {
-  if (!error) {
-    error_code ignored;  // only slower without it
-    socket_.set_option(tcp::no_delay{true}, ignored);
+  error_code failed = error;
+  if (!failed) {
+    const int on = 1;  // only slower without it
+    ::setsockopt(connecting_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    failed = guard_.check(*server_);
   }
-  connected(error ? error : guard_.check(*server_));
+  if (!failed && server_->what.upstream.scheme == scheme::https) {
+    failed = encrypt();
+    if (!failed) return;
+  } else if (!failed) {
+    failed = socket_.adopt(std::move(connecting_));
+  }
+  connecting_.reset();
+  if (user_ != nullptr) user_->link_connected(failed);
 }
 
-void upstream_link::connected(const error_code& error) {
-  error_code failed = error;
-  if (!failed && server_->what.upstream.scheme == scheme::https) {
-    tls_bridge::half made{client_socket{context()}, {}};
-    failed = tls_bridge::connect(table(), tls_.scratch, tls_.context, server_->session,
-      std::move(socket_), made, [this](const error_code& said) {
-        if (user_ != nullptr) user_->link_connected(said);
-      });
-    if (!failed) {
-      socket_ = std::move(made.socket);
-      hold_ = std::move(made.hold);
-      return;
-    }
-  }
-  if (user_ != nullptr) user_->link_connected(failed);
+error_code upstream_link::encrypt() {
+  client_socket outer{context()};
+  if (const error_code failed = watch(std::move(connecting_), server_->address, outer))
+    return failed;
+  tls_bridge::half made;
+  if (const error_code failed = tls_bridge::connect(table(), tls_.scratch, tls_.context,
+        server_->session, std::move(outer), made, [this](const error_code& said) {
+          if (user_ != nullptr) user_->link_connected(said);
+        }))
+    return failed;
+  hold_ = std::move(made.hold);
+  return socket_.adopt(std::move(made.socket));
 }
 
 void upstream_link::send(std::array<asio::const_buffer, 2> bytes) {
   sending_ = true;
-  asio::async_write(socket_, bytes, counted([this](const error_code& error, std::size_t) {
+  for (std::size_t each = 0; each < bytes.size(); ++each)
+    parts_[each] = {const_cast<void*>(bytes[each].data()), bytes[each].size()};
+  socket_.async_write(parts_, counted([this](const error_code& error, std::size_t) {
     sending_ = false;
     if (user_ != nullptr) user_->link_sent(error);
   }));
@@ -221,26 +243,24 @@ void upstream_link::send(std::array<asio::const_buffer, 2> bytes) {
 
 void upstream_link::wait_to_send() {
   sending_ = true;
-  socket_.async_wait(
-    client_socket::wait_write, counted([this](const error_code& error, std::size_t) {
-      sending_ = false;
-      if (user_ != nullptr) user_->link_sent(error);
-    }));
+  socket_.async_wait_to_write(counted([this](const error_code& error, std::size_t) {
+    sending_ = false;
+    if (user_ != nullptr) user_->link_sent(error);
+  }));
 }
 
 void upstream_link::wait_to_receive() {
   if (receiving_) return;
   receiving_ = true;
-  socket_.async_wait(
-    client_socket::wait_read, counted([this](const error_code& error, std::size_t) {
-      receiving_ = false;
-      if (user_ != nullptr) user_->link_received(error);
-    }));
+  socket_.async_wait_to_read(counted([this](const error_code& error, std::size_t) {
+    receiving_ = false;
+    if (user_ != nullptr) user_->link_received(error);
+  }));
 }
 
 void upstream_link::end_sending() {
-  error_code ignored;  // a connection that is broken says so when it is read
-  socket_.shutdown(client_socket::shutdown_send, ignored);
+  // A connection that is broken says so when it is read.
+  ::shutdown(socket_.descriptor(), SHUT_WR);
 }
 
 void upstream_link::receive(std::size_t most) {
@@ -264,8 +284,8 @@ void upstream_link::receive(std::size_t most) {
     }));
 }
 
-client_socket upstream_link::take_socket() {
-  client_socket socket = std::move(socket_);
+watched_socket upstream_link::take_socket(readiness::watcher& watcher, uint32_t which) {
+  watched_socket socket = socket_.hand_on(watcher, which);
   user_ = nullptr;
   close(close_reason::handed_on);
   return socket;

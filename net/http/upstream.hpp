@@ -15,6 +15,7 @@
 #include "previewd/net/http/live.hpp"
 #include "previewd/net/http/open_counts.hpp"
 #include "previewd/net/http/tls_bridge.hpp"
+#include "previewd/net/ready_socket.hpp"
 #include "previewd/os/sock_diag.hpp"
 
 namespace previewd::net::http {
@@ -114,9 +115,9 @@ protected:
 /// One connection to a server: used by one request, or idle.
 class upstream_link final : public live_object, private server_user {
 public:
-  /// `guard` and `tls` outlive it. `slot`: its place in the count of the workspace.
-  upstream_link(live_table& table, std::shared_ptr<upstream_server> server, port_guard& guard,
-    tls_client& tls, open_slot slot);
+  /// `ready`, `guard` and `tls` outlive it. `slot`: its place in the count of the workspace.
+  upstream_link(live_table& table, std::shared_ptr<upstream_server> server, readiness& ready,
+    port_guard& guard, tls_client& tls, open_slot slot);
 
   const std::shared_ptr<upstream_server>& server() const noexcept { return server_; }
 
@@ -147,14 +148,14 @@ public:
   /// Waits until it has bytes or its end, which its user reads by itself; then `link_received`.
   void wait_to_receive();
 
-  /// Its socket, for a relay. Non-blocking.
-  int descriptor() { return socket_.native_handle(); }
+  /// For a relay.
+  ready_socket& socket() noexcept { return socket_; }
   std::string_view unread() const noexcept { return in_.view(); }
   void consume(std::size_t count) noexcept { in_.consume(count); }
 
   /// The socket, for a tunnel. Nothing may be under way; the link closes. The hold of one that is
   /// encrypted has to be taken before.
-  client_socket take_socket();
+  watched_socket take_socket(readiness::watcher& watcher, uint32_t which);
   tls_hold take_hold() noexcept { return std::move(hold_); }
   open_slot take_slot() noexcept { return std::move(slot_); }
 
@@ -165,7 +166,7 @@ private:
   friend class idle_links;
   void connect_later();
   void reached(const error_code& error);
-  void connected(const error_code& error);
+  error_code encrypt();
 
   void leave_server(close_reason why) override { close(why); }
   preview_access needs() const noexcept override {
@@ -175,7 +176,9 @@ private:
   std::shared_ptr<upstream_server> server_;
   port_guard& guard_;
   tls_client& tls_;
-  client_socket socket_;
+  os::unique_fd connecting_;  // until it is there, and known to be the server
+  ready_socket socket_;
+  std::array<iovec, 2> parts_{};  // of the write under way
   tls_hold hold_;
   open_slot slot_;
   link_user* user_ = nullptr;

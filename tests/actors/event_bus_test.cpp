@@ -146,6 +146,7 @@ TEST_CASE("a client's connection is an actor that ends with it, and closes it wh
   w.run();
   REQUIRE(w.io.open == std::set<uint64_t>{3, 4});
 
+  w.io.open.erase(3);
   caf::anon_send(w.io.connections.at(3), closed_atom_v);
   caf::anon_send_exit(w.io.connections.at(4), caf::exit_reason::unhandled_exception);
   w.run();

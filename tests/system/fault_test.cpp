@@ -171,7 +171,8 @@ TEST_CASE("no system call escapes the faults", "[system][faults]") {
   // The last ones in tests of their own, of os, net/http, net/ws and net/auth.
   const std::vector<std::string> met{"pty.", "process.", "reaper.", "terminal.", "pidfd.", "proc.",
     "kernel.", "netlink.", "http.", "upstream.", "listen.", "descriptors.", "proc_net.", "cgroup.",
-    "relay.", "key_file.", "tls.", "websocket.", "link."};
+    "relay.", "socket.", "tunnel.", "readiness.", "account.", "key_file.", "tls.", "websocket.",
+    "link."};
   std::size_t known = 0;
   for (const std::string& prefix : met) known += all_faults({prefix}).size();
   CHECK(known == all_faults().size());

@@ -1,6 +1,7 @@
 // The HTTP server and the proxy when system calls fail.
 #include <unistd.h>
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <string>
 #include <thread>
@@ -67,15 +68,34 @@ TEST_CASE(
 
 TEST_CASE(
   "a client that cannot be watched is cut off, and the next one is served", "[net][http][faults]") {
-  const int error = GENERATE(ENOMEM, ENOSPC);
+  const test::fault fault = GENERATE(from_range(all_faults({"readiness.watch"})));
+  INFO(fault.describe());
   const resource_check resources;
   {
     http_world world;
-    const armed failing{"http.watch", {.error = error}};
+    const armed failing{fault.at->name(), fault.plan(1, 1)};
 
-    raw_peer first = world.connect();
-    CHECK(first.wait_for_end());
+    if (fault.error != EINTR) {
+      raw_peer first = world.connect();
+      CHECK(first.wait_for_end());
+      CHECK(failing.hits() == 1);
+    }
 
+    CHECK(contains(world.get("/x"), "200 OK"));
+  }
+  CHECK(resources.difference() == "");
+}
+
+TEST_CASE("what connections are waited for with is opened later when it cannot be at the start",
+  "[net][http][faults]") {
+  const test::fault fault =
+    GENERATE(from_range(all_faults({"readiness.create", "readiness.wait"})));
+  INFO(fault.describe());
+  const resource_check resources;
+  {
+    const armed failing{fault.at->name(), fault.plan(1, 1)};
+    http_world world;
+    CHECK(failing.hits() == 1);
     CHECK(contains(world.get("/x"), "200 OK"));
   }
   CHECK(resources.difference() == "");
@@ -146,7 +166,7 @@ TEST_CASE("each way in which listening can fail is a sentence, and leaves nothin
 
 TEST_CASE(
   "a lack of our own is not held against the server, whoever it is", "[net][proxy][faults]") {
-  const test::fault fault = GENERATE(from_range(all_faults({"upstream.", "link."})));
+  const test::fault fault = GENERATE(from_range(all_faults({"upstream.socket", "link."})));
   INFO(fault.describe());
   proxied world;
   raw_peer client = world.connect();
@@ -314,4 +334,88 @@ TEST_CASE(
   server.close();
   CHECK(eventually([&] { return world.counts().tunnels == 0; }));
   CHECK(world.counts().pipes == 0);
+}
+
+TEST_CASE(
+  "a tunnel that breaks is closed on both sides, and the next one works", "[net][tunnel][faults]") {
+  const test::fault fault = GENERATE(from_range(all_faults({"tunnel.", "readiness.watch"})));
+  // The first socket that is watched is the client's, before there is anything to be a tunnel.
+  const uint32_t first = GENERATE(2U, 3U, 4U);
+  INFO(fault.describe() << ", call " << first);
+  proxied world;
+  const auto talk = [&] {
+    raw_peer client = world.connect();
+    client.send(world.request("GET",
+      "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"));
+    raw_peer server = world.upstream.accept();
+    server.read_head();
+    server.send(
+      "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    // Without a watch on it there is no connection to the server, and the client is told so.
+    if (!contains(client.read_head(), " 101 ")) return false;
+    for (int round = 0; round < 3; ++round) {
+      client.send("question");
+      const bool heard = server.read_exactly(8) == "question";
+      server.send("answer");
+      if (heard && client.read_exactly(6) == "answer") continue;
+      // Closed for both, then.
+      CHECK(client.read_exactly(1).empty());
+      CHECK(server.read_exactly(1).empty());
+      return false;
+    }
+    return true;
+  };
+
+  uint32_t hits = 0;
+  {
+    const armed failing{fault.at->name(), fault.plan(first, 1)};
+    const bool whole = talk();
+    hits = failing.hits();
+    CHECK((whole || hits > 0));
+  }
+  CHECK(talk());
+  CHECK(eventually([&] { return world.counts().tunnels == 0; }));
+}
+
+TEST_CASE("a request whose socket breaks harms no other one, and a write that is cut goes on",
+  "[net][proxy][faults][I3]") {
+  const test::fault fault = GENERATE(from_range(all_faults({"socket."})));
+  // The client's request is read, the server's is written, its answer read, and ours written.
+  const uint32_t first = GENERATE(1U, 2U);
+  INFO(fault.describe() << ", call " << first);
+  const resource_check resources;
+  {
+    proxied world;
+    std::atomic<bool> over{false};
+    std::thread server{[&] {
+      while (!over) {
+        raw_peer peer = world.upstream.accept();
+        if (!peer.read_head().empty())
+          peer.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nanswer");
+      }
+    }};
+    uint32_t hits = 0;
+    bool whole = false;
+    {
+      const armed failing{fault.at->name(), fault.plan(first, 1)};
+      raw_peer client = world.connect();
+      client.send(world.request("GET", "Connection: close\r\n"));
+      whole = contains(client.read_to_end(), "answer");
+      hits = failing.hits();
+    }
+    const bool harmless = fault.error == EINTR || fault.error == os::short_transfer;
+    CHECK((whole || (!harmless && hits > 0)));
+
+    // Whatever became of the first, also if it never came so far as the server.
+    CHECK(eventually([&] {
+      raw_peer client = world.connect();
+      client.send(world.request("GET", "Connection: close\r\n"));
+      return contains(client.read_to_end(), "answer");
+    }));
+    over = true;
+    raw_peer::connect(world.upstream.port()).close();  // ends the wait
+    server.join();
+  }
+  CHECK(resources.difference() == "");
 }

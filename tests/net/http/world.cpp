@@ -62,6 +62,7 @@ preview_server_actor told_servers::make() {
         [](confirm_atom, const listener_state&) {},
         [](probe_atom, probe_outcome, uint64_t) {},
         [s](tunnel_atom, connection_id id) { s->note([&] { s->tunnels.push_back(id); }); },
+        [](tunnel_atom) {},
         [](tick_atom) {},
         [](close_atom) {},
       };

@@ -124,6 +124,7 @@ recording_server(preview_server_actor::pointer self, std::shared_ptr<server_inbo
     [](confirm_atom) {},
     [](probe_atom, probe_outcome, uint64_t) {},
     [](tunnel_atom, connection_id) {},
+    [](tunnel_atom) {},
     [](tick_atom) {},
     [self](close_atom) { self->quit(); },
   };
