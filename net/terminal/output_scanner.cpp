@@ -1,6 +1,7 @@
 #include "previewd/net/terminal/output_scanner.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace previewd::net::terminal {
 
@@ -18,6 +19,13 @@ constexpr std::size_t longest_string = 1024 * 1024;  // DCS: images
 
 constexpr std::size_t longest_host = 255;
 constexpr unsigned most_columns = 100'000;
+
+/// Printable characters of one byte with which no URL begins: most of all output.
+constexpr std::array<bool, 256> begins_nothing = [] {
+  std::array<bool, 256> those{};
+  for (std::size_t byte = 0x20; byte < 0x7F; ++byte) those[byte] = byte != 'h' && byte != 'H';
+  return those;
+}();
 
 bool is_digit(char c) noexcept {
   return c >= '0' && c <= '9';
@@ -58,8 +66,33 @@ bool may_be_here(std::string_view host) noexcept {
 
 void output_scanner::feed(std::string_view bytes, std::vector<url_hint>& found) {
   found_ = &found;
-  for (char byte : bytes) take(static_cast<unsigned char>(byte));
+  while (!bytes.empty()) {
+    if (skips_text()) {
+      const auto* const end = std::find_if(bytes.begin(), bytes.end(),
+        [](char byte) { return !begins_nothing[static_cast<unsigned char>(byte)]; });
+      const auto size = static_cast<std::size_t>(end - bytes.begin());
+      pass(size);
+      bytes.remove_prefix(size);
+      if (bytes.empty()) break;
+    }
+    take(static_cast<unsigned char>(bytes.front()));
+    bytes.remove_prefix(1);
+  }
   found_ = nullptr;
+}
+
+bool output_scanner::skips_text() const noexcept {
+  return escape_ == escape::none && url_ == url::none && !full_ && ended_line_.empty();
+}
+
+void output_scanner::pass(std::size_t characters) {
+  if (characters == 0) return;
+  if (columns_ == 0) {
+    column_ = static_cast<unsigned>(std::min<std::size_t>(column_ + characters, most_columns));
+  } else {
+    const std::size_t from = column_ >= columns_ ? 0 : column_;
+    column_ = static_cast<unsigned>((from + characters - 1) % columns_ + 1);
+  }
 }
 
 void output_scanner::settle(std::vector<url_hint>& found) {

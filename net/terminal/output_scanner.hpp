@@ -38,6 +38,9 @@ private:
   enum class escape : uint8_t { none, started, intermediate, csi, osc, string };
   enum class url : uint8_t { none, scheme, host, bracket, after_bracket, port };
 
+  bool skips_text() const noexcept;
+  /// What `printable` comes to for that many characters with which nothing begins.
+  void pass(std::size_t characters);
   void take(unsigned char byte);
   void take_escape(unsigned char byte);
   void take_csi(unsigned char byte);

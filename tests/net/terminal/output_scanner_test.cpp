@@ -213,7 +213,7 @@ TEST_CASE("any bytes are read alike however they are cut", "[net][terminal][scan
   const std::vector<std::string> parts{"http", "https", "://", "localhost", ":", "3000", "51", "73",
     "\r", "\n", "\r\n", "\x1b", "[", "\x1b[", "?2004h", "?2004l", "\x1b[?2004h", "\x1b[?2004l", "m",
     "H", "\x1b]", "\x07", "\x1b\\", "P", "\x18", "\xE2\x9E\x9C", "\x9C", " ", "/",
-    "http://localhost:4", "\b", "\t", "\x1b[5C"};
+    "http://localhost:4", "\b", "\t", "\x1b[5C", "a run of text", "nineteen letters  "};
   for (unsigned seed = 0; seed < 300; ++seed) {
     std::mt19937 random{seed};
     std::string text;
