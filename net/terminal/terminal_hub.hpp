@@ -24,7 +24,7 @@ namespace previewd::net::terminal {
 /// Limits and paces of all terminals. The scrollback of each comes with its terminal_spec.
 struct terminal_hub_settings {
   /// Most bytes read from a PTY before others on its thread have their turn; 4 KiB to 1 MiB.
-  std::size_t read_bytes = 64 * 1024;
+  std::size_t read_bytes = 16 * 1024;
   /// Most bytes handed to a client at once; 1 KiB to 1 MiB.
   std::size_t chunk_bytes = 64 * 1024;
   /// Most bytes of input that wait for a program to read them; what exceeds them is refused.
