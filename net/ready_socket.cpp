@@ -90,14 +90,18 @@ void ready_socket::ready(uint32_t, readiness::change what) {
 
 void ready_socket::go_on() {
   write();
+  // Whoever still waits to read keeps the owner, whatever the other handler does.
+  const bool awaits_read = read_.what != kind::none;
+  if (write_.done) {
+    operation written = std::exchange(write_, {});
+    written.handler(written.error, written.count);
+    if (!awaits_read || on_its_way_) return;
+  }
   read();
-  // Nothing of this is touched once a handler has been called: it may have been the last one.
-  operation written;
-  operation was_read;
-  if (write_.done) written = std::exchange(write_, {});
-  if (read_.done) was_read = std::exchange(read_, {});
-  if (written.done) written.handler(written.error, written.count);
-  if (was_read.done) was_read.handler(was_read.error, was_read.count);
+  if (read_.done) {
+    operation was_read = std::exchange(read_, {});
+    was_read.handler(was_read.error, was_read.count);
+  }
 }
 
 void ready_socket::read() {

@@ -129,7 +129,6 @@ void connection::deadline_passed() {
     case phase::answering:
     case phase::streaming:
     case phase::lingering:
-    case phase::moving:
       close(close_reason::timed_out);
       return;
   }
@@ -194,7 +193,6 @@ void connection::received(const error_code& error) {
       }
       return;
     case phase::asking:  // the next request waits
-    case phase::moving:
       return;
   }
 }
@@ -630,24 +628,16 @@ int connection::family() const {
 
 void connection::move_to(io_thread& other) {
   if (phase_ != phase::service || sending_) return;
-  moving_to_ = &other;
-  head_text_ = exchange_->head_text_;
+  const std::string head_text = exchange_->head_text_;
   detach_exchange();
-  body_done_ = nullptr;
-  phase_ = phase::moving;
-  // What it has sent since is read by whoever reads next.
-  hand_over();
-}
-
-void connection::hand_over() {
-  server* target =
-    moving_to_->index() < core_.peers.size() ? core_.peers[moving_to_->index()] : nullptr;
+  server* target = other.index() < core_.peers.size() ? core_.peers[other.index()] : nullptr;
   if (target == nullptr) {
     close(close_reason::ordered);
     return;
   }
-  hand_to(*moving_to_, *target,
-    {socket_.release(), client_address_, over_, head_text_ + std::string{in_.view()}});
+  // What the client sends meanwhile is read there; a read that is under way here has nothing yet.
+  hand_to(other, *target,
+    {socket_.release(), client_address_, over_, head_text + std::string{in_.view()}});
   close(close_reason::handed_on);
 }
 

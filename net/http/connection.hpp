@@ -114,8 +114,7 @@ private:
     proxying,
     answering,
     streaming,
-    lingering,
-    moving
+    lingering
   };
   struct chunk {
     std::string before;
@@ -137,7 +136,6 @@ private:
   void write_stream();
   void end_stream();
   void linger();
-  void hand_over();
   int family() const;  // of the socket (socket(2))
   template <class Next> void write(std::string_view first, std::string_view second, Next next);
   std::shared_ptr<service_exchange> detach_exchange();
@@ -184,8 +182,6 @@ private:
   std::size_t writing_ = 0;  // chunks of the write under way
   std::vector<iovec> gathered_;
   bool stream_ends_ = false;
-
-  io_thread* moving_to_ = nullptr;
 };
 
 /// A request that the service answers: what outlives the connection, if its holder does. On the

@@ -39,16 +39,6 @@ bool has_answered(int descriptor, error_code& failed) {
   return true;
 }
 
-}  // namespace
-
-tcp::endpoint address_of(const endpoint& target) {
-  error_code error;
-  const auto parsed = asio::ip::make_address(target.address, error);
-  // An address that is none cannot be connected to: the connection fails and says so.
-  return error ? tcp::endpoint{asio::ip::address_v4::loopback(), 0}
-               : tcp::endpoint{parsed, target.port};
-}
-
 os::unique_fd open_descriptor(const tcp::endpoint& address) {
   // By hand, since Asio's own way lets the processes of a terminal inherit it.
   return os::unique_fd{os::system_call(new_socket, [&] {
@@ -69,6 +59,16 @@ error_code watch(os::unique_fd descriptor, const tcp::endpoint& address, client_
   // Said once, it is not found out anew by each operation.
   if (!error) socket.non_blocking(true, error);
   return error;
+}
+
+}  // namespace
+
+tcp::endpoint address_of(const endpoint& target) {
+  error_code error;
+  const auto parsed = asio::ip::make_address(target.address, error);
+  // An address that is none cannot be connected to: the connection fails and says so.
+  return error ? tcp::endpoint{asio::ip::address_v4::loopback(), 0}
+               : tcp::endpoint{parsed, target.port};
 }
 
 error_code open_socket(client_socket& socket, const tcp::endpoint& address) {
@@ -237,6 +237,8 @@ void upstream_link::send(std::array<asio::const_buffer, 2> bytes) {
     parts_[each] = {const_cast<void*>(bytes[each].data()), bytes[each].size()};
   socket_.async_write(parts_, counted([this](const error_code& error, std::size_t) {
     sending_ = false;
+    // What has arrived of it is all: a server that waits for the rest hears so.
+    if (error) end_sending();
     if (user_ != nullptr) user_->link_sent(error);
   }));
 }
