@@ -83,7 +83,7 @@ TEST_CASE(
   CHECK(missing.status == 422);
   CHECK(message_of(missing) ==
         "The terminal would run as the account \"nobody-knows\": there is none on this machine.");
-  CHECK(service.list(operators, "/api/terminals").at("terminals").empty());
+  CHECK(service.list(operators, "GET /api/terminals").at("terminals").empty());
 }
 
 TEST_CASE("a terminal begins where its account may go, and says where", "[system][run_as]") {
