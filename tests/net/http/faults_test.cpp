@@ -32,6 +32,26 @@ struct proxied : http_world {
     return method + " /preview/shop/ann/ HTTP/1.1\r\nHost: " + authority() + "\r\n" + lines +
            "\r\n";
   }
+
+  /// Both ends of a WebSocket, and the head that the client has been answered with.
+  struct upgraded {
+    raw_peer client;
+    raw_peer server;
+    std::string answer;
+  };
+  upgraded upgrade() {
+    upgraded made{connect(), {}, {}};
+    made.client.send(request("GET",
+      "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"));
+    made.server = upstream.accept();
+    made.server.read_head();
+    made.server.send(
+      "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    made.answer = made.client.read_head();
+    return made;
+  }
+
   told_servers actors;
   raw_server upstream;
   route to;
@@ -314,15 +334,9 @@ TEST_CASE(
   INFO(fault.describe() << ", call " << first);
   proxied world;
   const armed failing{fault.at->name(), fault.plan(first, 2, 1000)};
-  raw_peer client = world.connect();
-  client.send(world.request("GET",
-    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"));
-  raw_peer server = world.upstream.accept();
-  server.read_head();
-  server.send(
-    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-  client.read_head();
+  proxied::upgraded made = world.upgrade();
+  raw_peer& client = made.client;
+  raw_peer& server = made.server;
   const std::string large = pattern(3'000'000);
   std::thread writer{[&] { server.send(large); }};
 
@@ -344,16 +358,9 @@ TEST_CASE(
   INFO(fault.describe() << ", call " << first);
   proxied world;
   const auto talk = [&] {
-    raw_peer client = world.connect();
-    client.send(world.request("GET",
-      "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"));
-    raw_peer server = world.upstream.accept();
-    server.read_head();
-    server.send(
-      "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    auto [client, server, answer] = world.upgrade();
     // Without a watch on it there is no connection to the server, and the client is told so.
-    if (!contains(client.read_head(), " 101 ")) return false;
+    if (!contains(answer, " 101 ")) return false;
     for (int round = 0; round < 3; ++round) {
       client.send("question");
       const bool heard = server.read_exactly(8) == "question";
