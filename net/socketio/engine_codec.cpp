@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace previewd::net::socketio {
 
@@ -24,6 +25,11 @@ constexpr std::array<int8_t, 256> values = make_values();
 }  // namespace
 
 std::optional<engine_packet> decode_packet(std::string_view text) {
+  if (!text.empty() && text[0] == 'b') {
+    std::optional<std::string> bytes = decode_base64(text.substr(1));
+    if (!bytes) return std::nullopt;
+    return engine_packet{engine_packet_type::message, message_kind::binary, std::move(*bytes)};
+  }
   if (text.empty() || text[0] < '0' || text[0] > '6') return std::nullopt;
   engine_packet packet;
   packet.type = static_cast<engine_packet_type>(text[0] - '0');
@@ -37,16 +43,9 @@ decode_payload(std::string_view payload, std::size_t limit) {
   for (;;) {
     if (packets.size() == limit) return std::nullopt;
     const std::size_t end = std::min(payload.find(separator), payload.size());
-    const std::string_view part = payload.substr(0, end);
-    if (!part.empty() && part[0] == 'b') {
-      std::optional<std::string> bytes = decode_base64(part.substr(1));
-      if (!bytes) return std::nullopt;
-      packets.push_back({engine_packet_type::message, message_kind::binary, std::move(*bytes)});
-    } else {
-      std::optional<engine_packet> packet = decode_packet(part);
-      if (!packet) return std::nullopt;
-      packets.push_back(std::move(*packet));
-    }
+    std::optional<engine_packet> packet = decode_packet(payload.substr(0, end));
+    if (!packet) return std::nullopt;
+    packets.push_back(std::move(*packet));
     if (end == payload.size()) return packets;
     payload.remove_prefix(end + 1);
   }

@@ -24,9 +24,9 @@ struct engine_packet {
   std::string data;
 };
 
-/// The packet in a text frame of a WebSocket or between two separators of a payload. Nothing when
-/// it is empty or its type is unknown. Does not know the `b` of binary messages, which only
-/// payloads have.
+/// The packet in a text frame of a WebSocket or between two separators of a payload; a binary
+/// message is `b` and base64 there. A client that was told to do so sends such frames, too. Nothing
+/// when it is empty, its type is unknown or its base64 is malformed.
 std::optional<engine_packet> decode_packet(std::string_view text);
 
 /// All packets of a payload. Nothing when one of them is malformed, or when there are more than

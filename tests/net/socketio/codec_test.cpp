@@ -41,6 +41,16 @@ TEST_CASE("text that is no base64 is refused", "[net][socketio]") {
   CHECK_FALSE(decode_base64(text).has_value());
 }
 
+TEST_CASE("a text packet may carry binary as base64", "[net][socketio]") {
+  const auto packet = decode_packet("bAQIDBA==");
+
+  REQUIRE(packet);
+  CHECK(packet->type == engine_packet_type::message);
+  CHECK(packet->kind == message_kind::binary);
+  CHECK(packet->data == "\x01\x02\x03\x04");
+  CHECK_FALSE(decode_packet("b!!!!").has_value());
+}
+
 TEST_CASE("a payload is undone by decoding", "[net][socketio]") {
   std::string payload;
   append_to_payload(

@@ -174,7 +174,15 @@ describe("Engine.IO", () => {
     frames.socket.close();
   });
 
-  for (const bad of ["abc", "", "7", "0"]) {
+  test("base64 in a text frame is a binary message", async () => {
+    const frames = new Frames(`${ws}&transport=websocket`);
+    await frames.next();
+    frames.send("bAQID");
+    assert.deepEqual(await frames.next(), Buffer.from([1, 2, 3]));
+    frames.socket.close();
+  });
+
+  for (const bad of ["abc", "", "7", "0", "b!!!"]) {
     test(`the frame ${JSON.stringify(bad)} closes the WebSocket`, async () => {
       const frames = new Frames(`${ws}&transport=websocket`);
       await frames.next();
