@@ -595,23 +595,22 @@ void engine::push(engine_session& session, const http::exchange_ptr& exchange) {
 }
 
 void engine::upgrade(engine_session& session, const http::exchange_ptr& exchange) {
-  if (session.websocket_ || session.probe_) return refuse(*exchange, bad_request);
+  if (session.websocket_ || session.probe_) return accept_surplus(exchange);
   accept_websocket(exchange, {}, session.number());
+}
+
+void engine::accept_surplus(const http::exchange_ptr& exchange) {
+  std::optional<http::released_connection> connection = exchange->release();
+  if (connection) add_websocket(std::move(*connection)).socket.start();
 }
 
 void engine::accept_websocket(
   const http::exchange_ptr& exchange, handshake request, uint64_t session) {
   std::optional<http::released_connection> connection = exchange->release();
   if (!connection) return;
-  ws::websocket_limits limits;
-  limits.message_bytes = settings_.max_payload;
-  limits.closing = settings_.close_timeout;
-  limits.tells = ws::tells_of::waiting;
-  const uint64_t number = next_websocket_++;
-  auto made = std::make_unique<link>(number, std::move(*connection), limits, *this);
-  if (session == 0) made->request = std::make_unique<handshake>(std::move(request));
-  made->session = session;
-  link& added = *websockets_.emplace(number, std::move(made)).first->second;
+  link& added = add_websocket(std::move(*connection));
+  if (session == 0) added.request = std::make_unique<handshake>(std::move(request));
+  added.session = session;
   if (session != 0) {
     engine_session& upgrading = *find(session);
     upgrading.probe_ = &added.socket;
@@ -622,9 +621,20 @@ void engine::accept_websocket(
   added.socket.start();
 }
 
+engine::link& engine::add_websocket(http::released_connection connection) {
+  ws::websocket_limits limits;
+  limits.message_bytes = settings_.max_payload;
+  limits.closing = settings_.close_timeout;
+  limits.tells = ws::tells_of::waiting;
+  const uint64_t number = next_websocket_++;
+  auto made = std::make_unique<link>(number, std::move(connection), limits, *this);
+  return *websockets_.emplace(number, std::move(made)).first->second;
+}
+
 void engine::on_open(websocket& from) {
   link& opened = *websockets_.at(from.number());
   if (opened.session != 0) return;  // its probe comes first
+  if (!opened.request) return from.close();
   if (stopping_ || sessions_.size() >= settings_.sessions) return from.abort();
   engine_session* session = open_session(std::move(*opened.request));
   opened.request.reset();

@@ -259,6 +259,10 @@ private:
   engine_session* find_id(std::string_view id) noexcept;
   std::string open_packet(const engine_session& session, transport_kind kind) const;
   void accept_websocket(const http::exchange_ptr& exchange, handshake request, uint64_t session);
+  /// Opens a WebSocket that its session has no use for, and closes it: to a client a refused
+  /// handshake is an error, not an end.
+  void accept_surplus(const http::exchange_ptr& exchange);
+  link& add_websocket(http::released_connection connection);
   void on_probe_frame(
     engine_session& session, websocket& from, message_kind kind, std::string_view bytes);
   void respond(http::exchange& exchange, http::response answer) const;

@@ -214,11 +214,30 @@ describe("Engine.IO", () => {
     assert.equal((await get(polling(sid))).status, 400);
     assert.equal((await post(polling(sid), "4x")).status, 400);
     const second = new Frames(`${ws}&transport=websocket&sid=${sid}`);
+    await next(second.socket, "open");
     await within(second.closed, "the second one's end");
+    assert.deepEqual(second.got, []);
     frames.send("4alive");
     let got = await frames.next();
     if (got === "2") got = await frames.next();
     assert.equal(got, "4alive");
+    frames.socket.close();
+  });
+
+  test("a second WebSocket during an upgrade is closed, and the first goes on", async () => {
+    const { sid } = await handshake();
+    const frames = new Frames(`${ws}&transport=websocket&sid=${sid}`);
+    await next(frames.socket, "open");
+    const second = new Frames(`${ws}&transport=websocket&sid=${sid}`);
+    await next(second.socket, "open");
+    second.send("2probe");
+    await within(second.closed, "the second one's end");
+    assert.deepEqual(second.got, []);
+    frames.send("2probe");
+    assert.equal(await frames.next(), "3probe");
+    frames.send("5");
+    frames.send("4upgraded");
+    assert.equal(await frames.next(), "4upgraded");
     frames.socket.close();
   });
 
