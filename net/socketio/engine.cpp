@@ -118,6 +118,14 @@ handshake copy_of(const http::exchange& exchange) {
   return request;
 }
 
+/// Whether what is queued at a session's end waits for the client's next GET. A client that broke
+/// the protocol, fell silent or went away finds its session unknown instead, as it does with the
+/// Node implementation.
+bool may_be_fetched(session_end why) {
+  return why == session_end::server_closed || why == session_end::too_slow ||
+         why == session_end::client_closed;
+}
+
 frame text_frame(engine_packet_type type, std::string_view data = {}) {
   return {message_kind::text, std::make_shared<const std::string>(encode_packet(type, data))};
 }
@@ -375,10 +383,7 @@ void engine_session::close(session_end why) {
   const bool reachable =
     why != session_end::transport_closed && why != session_end::transport_error;
   open_ = false;
-  if (why == session_end::too_slow) {
-    queue_.clear();
-    queue_bytes_ = 0;
-  }
+  if (why == session_end::too_slow) drop_queue();
   if (websocket_) {
     websocket* transport = std::exchange(websocket_, nullptr);
     if (why == session_end::too_slow || why == session_end::ping_timeout || !reachable) {
@@ -391,7 +396,13 @@ void engine_session::close(session_end why) {
     queue_bytes_ += last.bytes->size();
     flush();
   }
+  if (!may_be_fetched(why)) drop_queue();
   engine_.end_later(number_);
+}
+
+void engine_session::drop_queue() {
+  queue_.clear();
+  queue_bytes_ = 0;
 }
 
 // ---- the engine

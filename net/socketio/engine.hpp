@@ -170,6 +170,7 @@ private:
   void on_upgrade_timeout();
   void upgrade();
   void drop_probe();
+  void drop_queue();
   template <class Then>
   void arm(asio::steady_timer& timer, std::chrono::milliseconds delay, Then then);
 

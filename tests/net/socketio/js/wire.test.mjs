@@ -95,12 +95,17 @@ describe("Engine.IO", () => {
     assert.equal((await (await get(polling(sid))).text()).split("\x1e").length, 4);
   });
 
+  test("a bad payload after a message whose echo nobody has fetched closes the session", async () => {
+    const { sid } = await handshake();
+    await post(polling(sid), "4unfetched");
+    assert.equal((await post(polling(sid), "abc")).status, 400);
+    assert.equal((await get(polling(sid))).status, 400);
+  });
+
   for (const bad of ["abc", "", "7", "4x\x1e", "b!!!", "0"]) {
     test(`the payload ${JSON.stringify(bad)} closes the session`, async () => {
       const { sid } = await handshake();
       assert.equal((await post(polling(sid), bad)).status, 400);
-      const last = await get(polling(sid));
-      if (last.status === 200) assert.equal(await last.text(), "1");
       assert.equal((await get(polling(sid))).status, 400);
     });
   }
@@ -152,6 +157,12 @@ describe("Engine.IO", () => {
     await post(polling(sid), "3");
     assert.equal(await (await get(polling(sid))).text(), "2");
     assert.equal(await (await get(polling(sid))).text(), "1");
+    assert.equal((await get(polling(sid))).status, 400);
+  });
+
+  test("who has not polled for as long as a pong may take finds no session", async () => {
+    const { sid } = await handshake();
+    await new Promise((resolve) => setTimeout(resolve, 600));  // ping interval and timeout are 500
     assert.equal((await get(polling(sid))).status, 400);
   });
 
