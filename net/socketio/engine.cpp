@@ -586,6 +586,14 @@ void engine::poll(engine_session& session, const http::exchange_ptr& exchange) {
 }
 
 void engine::push(engine_session& session, const http::exchange_ptr& exchange) {
+  if (exchange->head().content_length.value_or(0) > settings_.max_payload) {
+    // Without a body, and with the fields that let a script of another origin see the status.
+    http::response answer;
+    answer.status = 413;
+    answer.close = true;
+    respond(*exchange, std::move(answer));
+    return;
+  }
   exchange->read_body(settings_.max_payload, [this, number = session.number(), exchange](
                                                std::string body) {
     engine_session* receiver = find(number);

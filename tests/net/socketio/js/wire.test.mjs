@@ -110,9 +110,14 @@ describe("Engine.IO", () => {
     });
   }
 
-  test("a payload that is too large is refused with 413", async () => {
+  test("a payload that is too large is refused with a bare 413, and the session lives on", async () => {
     const { sid } = await handshake();
-    assert.equal((await post(polling(sid), `4${"x".repeat(1_000_001)}`)).status, 413);
+    const refused = await post(polling(sid), `4${"x".repeat(1_000_001)}`);
+    assert.equal(refused.status, 413);
+    assert.equal(await refused.text(), "");
+    assert.equal(refused.headers.get("access-control-allow-origin"), "*");
+    await post(polling(sid), "4alive");
+    assert.equal(await (await get(polling(sid))).text(), "4alive");
   });
 
   test("a second GET closes the session", async () => {
