@@ -290,6 +290,17 @@ describe("Socket.IO", () => {
     return frames;
   };
 
+  test("who waits for one message at a time misses none of the answers to CONNECT", async () => {
+    for (let n = 0; n < 20; ++n) {
+      const socket = new WebSocket(url);
+      await next(socket, "message");
+      socket.send("40");
+      assert.match(String((await next(socket, "message"))[0]), /^40/);
+      assert.equal(String((await next(socket, "message"))[0]), '42["auth",{}]');
+      socket.close();
+    }
+  });
+
   test("packets have the exact form", async () => {
     const frames = await connected();
     frames.send('42["message",1,"2",{"3":[true]}]');
