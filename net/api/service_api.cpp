@@ -562,6 +562,11 @@ void service_api::read_terminal(const call& at) const {
 void service_api::attach_terminal(const call& at) const {
   const auto after = output_known(at);
   if (!after) return;
+  io_thread& home = parts_.terminals.home_of(at.arguments[0]);
+  if (at.request->head().websocket_upgrade && &home != &at.request->thread()) {
+    at.request->move_to(home);
+    return;
+  }
   ask<terminal_info>(
     parts_.system, at.request->thread(), parts_.registry,
     [this, request = at.request, after, id = at.arguments[0]](

@@ -145,10 +145,17 @@ struct attachment_link {
 
 namespace {
 
+/// Called on the terminal's thread, in a handler of its own. A client on the same thread is told at
+/// once: each round of the loop that a byte waits for may hold a flood of another terminal.
 template <class Call> void tell(const std::shared_ptr<attachment_link>& link, Call call) {
-  link->here.post([link, call = std::move(call)] {
+  auto at_client = [link, call = std::move(call)] {
     if (link->sink != nullptr) call(*link);
-  });
+  };
+  if (link->here.is_current()) {
+    at_client();
+  } else {
+    link->here.post(std::move(at_client));
+  }
 }
 
 void tell_end(const std::shared_ptr<attachment_link>& link) {
@@ -219,6 +226,7 @@ private:
   void close();
 
   void await_output();
+  std::size_t turn_bytes() const;
   reading read_batch(std::size_t limit);
   void ingest(std::string_view bytes);
   /// Where somebody goes on who has everything up to `after`.
@@ -288,7 +296,8 @@ struct terminal_hub::shelf {
   terminal_directory directory;
   std::unordered_map<std::string, std::unique_ptr<pump>> pumps;
   std::vector<char> buffer;  // one read at a time: shared by all terminals of the thread
-  uint64_t bytes_in = 0;     // since the start
+  steady_clock::time_point typed_at{};
+  uint64_t bytes_in = 0;  // since the start
   uint64_t bytes_out = 0;
 
   pump* find(const std::string& id) const {
@@ -464,8 +473,15 @@ void terminal_hub::pump::await_output() {
   reading_ = true;
   master_.async_wait(asio::posix::stream_descriptor::wait_read, counted([this] {
     reading_ = false;
-    if (read_batch(hub_.settings_.read_bytes) != reading::ended) await_output();
+    if (read_batch(turn_bytes()) != reading::ended) await_output();
   }));
+}
+
+/// What may be read before others on the thread have their turn.
+std::size_t terminal_hub::pump::turn_bytes() const {
+  const auto& settings = hub_.settings_;
+  const bool typing = steady_clock::now() - home_.typed_at < settings.typing;
+  return typing ? settings.read_bytes_typing : settings.read_bytes;
 }
 
 /// Reads until nothing is left, at most `limit` bytes, and hands on what it read.
@@ -716,6 +732,7 @@ caf::error terminal_hub::pump::input(std::string_view bytes) {
     written_ = 0;
   }
   input_ += bytes;
+  home_.typed_at = steady_clock::now();
   write_input();
   return {};
 }
@@ -878,6 +895,8 @@ terminal_hub::~terminal_hub() {
   starter_.stop();
 }
 
+// Hashing instead of taking turns: whatever concerns a terminal finds its thread without a table,
+// and in order.
 io_thread& terminal_hub::home_of(const std::string& id) const {
   return *threads_[std::hash<std::string>{}(id) % threads_.size()];
 }
@@ -889,6 +908,15 @@ terminal_hub::shelf& terminal_hub::shelf_of(const io_thread& thread) const {
 template <class Task> void terminal_hub::at_home(const std::string& id, Task task) {
   io_thread& home = home_of(id);
   home.post([this, &home, id, task = std::move(task)]() mutable { task(shelf_of(home).find(id)); });
+}
+
+template <class Task> void terminal_hub::at_home_soon(const std::string& id, Task task) {
+  io_thread& home = home_of(id);
+  if (home.is_current()) {
+    task(shelf_of(home).find(id));
+  } else {
+    at_home(id, std::move(task));
+  }
 }
 
 void terminal_hub::open(terminal_spec spec, terminal_actor terminal, detector_actor detector) {
@@ -955,7 +983,7 @@ terminal_hub::attach(io_thread& here, const std::string& id, uint64_t after, out
 }
 
 void terminal_hub::input(io_thread& here, const std::string& id, std::string bytes, done answer) {
-  at_home(
+  at_home_soon(
     id, [&here, id, bytes = std::move(bytes), answer = std::move(answer)](pump* terminal) mutable {
       if (terminal != nullptr) terminal->touch();
       caf::error result = terminal != nullptr ? terminal->input(bytes) : not_found(id);
@@ -966,7 +994,7 @@ void terminal_hub::input(io_thread& here, const std::string& id, std::string byt
 }
 
 void terminal_hub::resize(io_thread& here, const std::string& id, terminal_size size, done answer) {
-  at_home(id, [&here, id, size, answer = std::move(answer)](pump* terminal) mutable {
+  at_home_soon(id, [&here, id, size, answer = std::move(answer)](pump* terminal) mutable {
     if (terminal != nullptr) {
       terminal->touch();
       terminal->request_size(size);
@@ -979,7 +1007,7 @@ void terminal_hub::resize(io_thread& here, const std::string& id, terminal_size 
 }
 
 void terminal_hub::signal(io_thread& here, const std::string& id, int number, done answer) {
-  at_home(id, [&here, id, number, answer = std::move(answer)](pump* terminal) mutable {
+  at_home_soon(id, [&here, id, number, answer = std::move(answer)](pump* terminal) mutable {
     if (terminal != nullptr) terminal->touch();
     caf::error result = terminal != nullptr ? terminal->signal(number) : not_found(id);
     here.post([answer = std::move(answer), result = std::move(result)]() mutable {
@@ -990,7 +1018,7 @@ void terminal_hub::signal(io_thread& here, const std::string& id, int number, do
 
 void terminal_hub::read(io_thread& here, const std::string& id, uint64_t after, std::size_t limit,
   std::function<void(std::optional<output_slice>)> answer) {
-  at_home(id, [&here, after, limit, answer = std::move(answer)](pump* terminal) mutable {
+  at_home_soon(id, [&here, after, limit, answer = std::move(answer)](pump* terminal) mutable {
     std::optional<output_slice> result;
     if (terminal != nullptr) {
       terminal->touch();

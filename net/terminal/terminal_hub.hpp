@@ -25,6 +25,11 @@ namespace previewd::net::terminal {
 struct terminal_hub_settings {
   /// Most bytes read from a PTY before others on its thread have their turn; 4 KiB to 1 MiB.
   std::size_t read_bytes = 16 * 1024;
+  /// The same for so long after a key was typed on the thread: a flood in one terminal is then
+  /// heard of in parts, between which the echo of a key in another one has its turn. Not more than
+  /// `read_bytes`. The kernel gives hardly more in one read.
+  std::size_t read_bytes_typing = 4 * 1024;
+  std::chrono::milliseconds typing{500};
   /// Most bytes handed to a client at once; 1 KiB to 1 MiB.
   std::size_t chunk_bytes = 64 * 1024;
   /// Most bytes of input that wait for a program to read them; what exceeds them is refused.
@@ -207,6 +212,10 @@ public:
   void read(io_thread& here, const std::string& id, uint64_t after, std::size_t limit,
     std::function<void(std::optional<output_slice>)> answer);
 
+  /// The thread that a terminal of this id lives on. A client that is served there is spared a hop
+  /// for each key and each chunk. Any thread.
+  io_thread& home_of(const std::string& id) const;
+
   /// What is known of a terminal on the calling thread; nothing when there is none.
   std::optional<terminal_facts> facts(const io_thread& here, const std::string& id) const;
 
@@ -218,12 +227,11 @@ private:
   struct pump;
   struct shelf;
 
-  // Hashing instead of taking turns: whatever concerns a terminal finds its thread without a table,
-  // and in order.
-  io_thread& home_of(const std::string& id) const;
   shelf& shelf_of(const io_thread& thread) const;
   /// Runs `task(pump*)` on the terminal's thread; null when it is not known there.
   template <class Task> void at_home(const std::string& id, Task task);
+  /// The same at once, if that is the calling thread. Not for what may call a client back.
+  template <class Task> void at_home_soon(const std::string& id, Task task);
   void start_process(io_thread& home, pump& terminal, const terminal_spec& spec);
   void remove_everywhere(const std::string& id);
 

@@ -82,6 +82,26 @@ TEST_CASE("a raw client types and reads", "[system][attach]") {
   CHECK(resources.difference() == "");
 }
 
+TEST_CASE("what is sent with the handshake is typed, on whatever thread the terminal lives",
+  "[system][attach]") {
+  settings wanted;
+  wanted.io.threads = 2;
+  live_service live{wanted};
+  // Where a connection is accepted, and where its terminal lives, are two throws of a coin.
+  for (int number = 0; number < 8; ++number) {
+    const std::string terminal = open_command(live, {"/bin/cat"});
+
+    websocket_client client{live.port(), attach_target(terminal), {}, "before the answer\r"};
+
+    REQUIRE(client.is_open());
+    CHECK(client.read_until("before the answer\r\nbefore the answer"));
+    client.text("after it\r");
+    CHECK(client.read_until("after it\r\nafter it"));
+    CHECK(live.close_terminal(terminal) == 204);
+    CHECK(client.close_code() == 4001);
+  }
+}
+
 TEST_CASE("a client hears how its terminal ends", "[system][attach]") {
   live_service live;
   const auto exit_by = GENERATE(values<std::string>({"exit 3\r", ""}));

@@ -1,6 +1,7 @@
 #include "previewd/tests/net/terminal/hub_world.hpp"
 
 #include <signal.h>
+#include <algorithm>
 
 #include <catch2/catch.hpp>
 
@@ -74,6 +75,7 @@ void test_client::on_output(const output_chunk& chunk) {
     h.sequence = chunk.sequence;
     h.lost += chunk.lost;
     ++h.chunks;
+    h.largest = std::max(h.largest, chunk.bytes->size());
     // What a flood brings is not what a test looks at.
     if (h.bytes.size() > 4'000'000) h.bytes.erase(0, 2'000'000);
   });

@@ -77,6 +77,7 @@ public:
     uint64_t sequence = 0;
     uint64_t lost = 0;
     std::size_t chunks = 0;
+    std::size_t largest = 0;  // bytes of a chunk
     unsigned ends = 0;
     bool sequences_fit = true;  // each chunk follows the one before
   };

@@ -129,6 +129,29 @@ TEST_CASE("the smallest wish of the attached clients is the size", "[net][termin
   world.end(terminal);
 }
 
+TEST_CASE("a flood is read in small parts while somebody types", "[net][terminal]") {
+  const auto typing = GENERATE(0ms, 3600'000ms);
+  terminal_hub_settings settings;
+  settings.typing = typing;
+  hub_world world{settings};
+  test_terminal terminal = world.open(run("read x; yes | head -c 2000000; read x"));
+  // At the terminal's own thread it is always up to date.
+  const std::size_t thread = world.hub->home_of(terminal.id).index();
+  const auto client = world.attach(terminal, 0, true, thread);
+
+  world.input(terminal, "\r");
+
+  // Each line ends in two characters here.
+  REQUIRE(client->got.becomes([](const heard& h) { return h.sequence >= 3'000'000; }));
+  CHECK(client->got.now().sequences_fit);
+  if (typing > 0ms)
+    CHECK(client->got.now().largest <= settings.read_bytes_typing);
+  else
+    CHECK(client->got.now().largest > settings.read_bytes_typing);
+  world.detach(client, thread);
+  world.end(terminal);
+}
+
 TEST_CASE("a client that comes later gets what the scrollback holds, and resumes without gap",
   "[net][terminal]") {
   hub_world world;
