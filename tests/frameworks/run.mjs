@@ -218,7 +218,7 @@ async function prepare(project) {
   const stamp = join(folder, '.installed');
   if (wanted !== null && !(existsSync(stamp) && await readFile(stamp, 'utf8') === wanted)) {
     console.log(`  npm install in ${project}`);
-    const {status, stderr} = spawnSync('npm', ['install', '--no-audit', '--no-fund', '--silent'], {cwd: folder, encoding: 'utf8'});
+    const {status, stderr} = spawnSync('npm', ['install', '--no-audit', '--no-fund', '--loglevel=error'], {cwd: folder, encoding: 'utf8'});
     check(status === 0, `npm install in ${project}: ${stderr}`);
     await writeFile(stamp, wanted);
   }
