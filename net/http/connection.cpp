@@ -607,8 +607,8 @@ std::optional<released_connection> connection::release() {
   if (!head_.websocket_upgrade || reading_ || sending_ || phase_ != phase::service)
     return std::nullopt;
   answered(101);
-  released_connection result{
-    client_socket{context()}, exchange_->head_text_, std::string{in_.view()}, std::move(slot_)};
+  released_connection result{client_socket{context()}, exchange_->head_text_,
+    std::string{in_.view()}, std::move(slot_), std::string{core_.date()}};
   detach_exchange();
   os::unique_fd socket = socket_.release();
   close(close_reason::handed_on);

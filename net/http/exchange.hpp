@@ -76,6 +76,7 @@ struct released_connection {
   std::string head;    // the request's head, byte for byte, with its empty line
   std::string unread;  // what came after it
   open_slot slot;      // in the count of the client's address: goes with the connection
+  std::string date;    // the value of a Date field in the answer
 };
 
 /// One request that previewd answers itself. Made by the connection, given to the service's

@@ -18,6 +18,7 @@
 #include <optional>
 #include <utility>
 
+#include "previewd/net/http/message.hpp"
 #include "previewd/os/system_call.hpp"
 
 namespace previewd::net::ws {
@@ -58,22 +59,34 @@ bool is_key(std::string_view key) {
          std::all_of(key.begin(), key.begin() + 22, is_digit);
 }
 
-/// The answer to a handshake.
+/// The answer to a handshake, to its last byte.
 struct handshake_answer {
-  std::string head;
+  std::string text;
   bool agreed = false;
 };
 
-handshake_answer answer_to_handshake(const std::string& head, const std::string& protocol) {
-  handshake_answer answer;
-  answer.head =
-    "HTTP/1.1 400 Bad Request\r\nServer: previewd\r\nConnection: close\r\nContent-Length: "
-    "0\r\n\r\n";
+/// An answer that agrees to nothing, after which the connection ends.
+handshake_answer refusal(http::response answer, std::string_view date) {
+  handshake_answer result;
+  http::write_answer_head(
+    result.text, answer, {.version = 11, .keep_alive = false, .length = answer.body.size()}, date);
+  result.text += answer.body;
+  return result;
+}
+
+/// `head`: of the request. `date`: the value of a Date field.
+handshake_answer
+answer_to_handshake(const std::string& head, const std::string& protocol, std::string_view date) {
+  const auto malformed = [date] {
+    return refusal(http::problem(400, "bad_request",
+                     "This is no handshake of a WebSocket (RFC 6455, section 4.2.1)."),
+      date);
+  };
   http1::request_parser<http1::empty_body> parser;
   parser.header_limit(static_cast<uint32_t>(head.size()));
   error_code error;
   parser.put(asio::buffer(head), error);
-  if (error || !parser.is_header_done()) return answer;
+  if (error || !parser.is_header_done()) return malformed();
   const auto& request = parser.get();
   const auto text = [&](http1::field name) {
     const auto value = request[name];
@@ -87,23 +100,25 @@ handshake_answer answer_to_handshake(const std::string& head, const std::string&
                     request.count(http1::field::host) == 1 &&
                     lists(http1::field::upgrade, "websocket") &&
                     lists(http1::field::connection, "upgrade") && is_key(key);
-  if (!asks) return answer;
+  if (!asks) return malformed();
   if (text(http1::field::sec_websocket_version) != "13") {
-    answer.head =
-      "HTTP/1.1 426 Upgrade Required\r\nServer: previewd\r\nConnection: close\r\n"
-      "Sec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n";
-    return answer;
+    http::response answer = http::problem(
+      426, "upgrade_required", "Only version 13 of the WebSocket protocol is spoken here.");
+    answer.fields.emplace_back("Sec-WebSocket-Version", "13");
+    return refusal(std::move(answer), date);
   }
   const std::string accept = answer_to(key);
-  if (accept.empty()) return answer;
-  answer.agreed = true;
-  answer.head =
-    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Accept: " +
-    accept + "\r\nServer: previewd\r\n";
-  if (!protocol.empty()) answer.head += "Sec-WebSocket-Protocol: " + protocol + "\r\n";
-  answer.head += "\r\n";
-  return answer;
+  if (accept.empty()) return malformed();
+  http::response answer;
+  answer.status = 101;
+  answer.fields = {
+    {"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Accept", accept}};
+  if (!protocol.empty()) answer.fields.emplace_back("Sec-WebSocket-Protocol", protocol);
+  handshake_answer result;
+  result.agreed = true;
+  http::write_answer_head(
+    result.text, answer, {.version = 11, .keep_alive = true, .length = 0}, date);
+  return result;
 }
 
 /// Where a thread's connections read to: what is read is handled at once.
@@ -165,6 +180,7 @@ struct websocket::state {
   struct opening {
     std::string head;
     std::string protocol;
+    std::string date;
     bool early_bytes;
   };
 
@@ -195,8 +211,8 @@ struct websocket::state {
         owner{o},
         slot{std::move(connection.slot)},
         socket{std::move(connection.socket)},
-        begins{std::make_unique<opening>(
-          opening{std::move(connection.head), std::move(protocol), !connection.unread.empty()})},
+        begins{std::make_unique<opening>(opening{std::move(connection.head), std::move(protocol),
+          std::move(connection.date), !connection.unread.empty()})},
         reader{l.message_bytes} {}
 
   template <class Next> auto counted(Next next) {
@@ -218,11 +234,11 @@ struct websocket::state {
     error_code ignored;
     // A UNIX socket has no such thing.
     socket.set_option(asio::ip::tcp::no_delay{true}, ignored);
-    handshake_answer answer = answer_to_handshake(with->head, with->protocol);
+    handshake_answer answer = answer_to_handshake(with->head, with->protocol, with->date);
     unwritten first;
     first.is = unwritten::what::answer;
     first.head.size = 0;
-    first.bytes = std::make_shared<const std::string>(std::move(answer.head));
+    first.bytes = std::make_shared<const std::string>(std::move(answer.text));
     if (!answer.agreed) {
       write(std::move(first));
       part();

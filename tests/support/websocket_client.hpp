@@ -27,15 +27,13 @@ public:
     std::string payload;
   };
 
-  /// `at_once`: a text that is sent together with the handshake, before its answer.
-  websocket_client(uint16_t port, const std::string& target, const std::string& fields = {},
-    std::string_view at_once = {})
+  websocket_client(uint16_t port, const std::string& target, const std::string& fields = {})
       : connection_{port} {
     connection_.send(
       "GET " + target + " HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(port) +
       "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
-      fields + "\r\n" + (at_once.empty() ? std::string{} : frame_of(kind::text, at_once, true)));
+      fields + "\r\n");
     read_ = connection_.read_until("\r\n\r\n");
     const auto end = read_.find("\r\n\r\n");
     if (end == std::string::npos) return;
@@ -46,7 +44,21 @@ public:
   bool is_open() const { return head.find(" 101 ") != std::string::npos; }
 
   void send(kind type, std::string_view payload, bool last = true) {
-    connection_.send(frame_of(type, payload, last));
+    std::string bytes;
+    bytes += static_cast<char>((last ? 0x80 : 0) | static_cast<int>(type));
+    if (payload.size() < 126) {
+      bytes += static_cast<char>(0x80 | payload.size());
+    } else {
+      const bool large = payload.size() > 0xffff;
+      bytes += static_cast<char>(0x80 | (large ? 127 : 126));
+      for (int shift = large ? 56 : 8; shift >= 0; shift -= 8)
+        bytes += static_cast<char>((payload.size() >> shift) & 0xff);
+    }
+    constexpr std::array<unsigned char, 4> mask{1, 2, 3, 4};
+    for (const unsigned char byte : mask) bytes += static_cast<char>(byte);
+    for (std::size_t i = 0; i < payload.size(); ++i)
+      bytes += static_cast<char>(static_cast<unsigned char>(payload[i]) ^ mask[i % 4]);
+    connection_.send(bytes);
   }
   void text(std::string_view payload) { send(kind::text, payload); }
   void binary(std::string_view payload) { send(kind::binary, payload); }
@@ -118,24 +130,6 @@ public:
   std::vector<frame> others;  // that came meanwhile
 
 private:
-  static std::string frame_of(kind type, std::string_view payload, bool last) {
-    std::string bytes;
-    bytes += static_cast<char>((last ? 0x80 : 0) | static_cast<int>(type));
-    if (payload.size() < 126) {
-      bytes += static_cast<char>(0x80 | payload.size());
-    } else {
-      const bool large = payload.size() > 0xffff;
-      bytes += static_cast<char>(0x80 | (large ? 127 : 126));
-      for (int shift = large ? 56 : 8; shift >= 0; shift -= 8)
-        bytes += static_cast<char>((payload.size() >> shift) & 0xff);
-    }
-    constexpr std::array<unsigned char, 4> mask{1, 2, 3, 4};
-    for (const unsigned char byte : mask) bytes += static_cast<char>(byte);
-    for (std::size_t i = 0; i < payload.size(); ++i)
-      bytes += static_cast<char>(static_cast<unsigned char>(payload[i]) ^ mask[i % 4]);
-    return bytes;
-  }
-
   connection connection_;
   std::string read_;
 };

@@ -41,8 +41,11 @@ TEST_CASE("a handshake that is none is refused", "[net][ws][I7]") {
   }));
   websocket_world w{{}, head};
 
-  CHECK(w.peer.read_head().find("HTTP/1.1 " + status + " ") == 0);
-  CHECK(w.peer.wait_for_end());
+  const std::string answer = w.peer.read_to_end();
+  CHECK(answer.find("HTTP/1.1 " + status + " ") == 0);
+  CHECK(answer.find("\r\nDate: ") != std::string::npos);
+  CHECK(answer.find("\r\nContent-Type: application/problem+json\r\n") != std::string::npos);
+  CHECK(answer.find("\"code\":\"") != std::string::npos);
   w.peer.close();
   CHECK(eventually([&] { return w.gone.load(); }));
   CHECK_FALSE(w.open);

@@ -41,7 +41,7 @@ public:
       net::http::released_connection connection{
         net::http::client_socket{
           thread_.context(), net::asio::generic::stream_protocol{AF_UNIX, 0}, ends[0]},
-        head, {}, {}};
+        head, {}, {}, "Fri, 27 Nov 2026 00:00:00 GMT"};
       server_ =
         std::make_unique<net::ws::websocket>(7, std::move(connection), limits, owner, protocol);
       server_->start();
