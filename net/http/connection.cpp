@@ -238,6 +238,7 @@ void connection::refuse(const message_error& error) {
   // Whatever was meant, the next request cannot be told apart from this one.
   head_ = request_head{};
   head_.keep_alive = false;
+  listed_origin_ = nullptr;
   body_.begin(body_reader::framing::none);
   response what = problem(error.status, error.code, std::string{error.detail});
   what.close = true;
@@ -252,6 +253,7 @@ void connection::serve() {
     body_.begin(body_reader::framing::length, head_.content_length.value_or(0));
   }
   routing where = route_request(head_, core_.settings, core_.routes);
+  listed_origin_ = where.listed_origin;
   if (core_.rules == nullptr) {
     go(std::move(where), nullptr, preview_access::members);
     return;
@@ -377,7 +379,19 @@ void connection::answered(unsigned status) {
     core_.counters.answer_time.observe(steady_clock::now() - asked_at);
 }
 
+/// Lets a page of another origin see the answer, where the settings name its origin (Fetch, section
+/// 3.2).
+void connection::show_to_page(response& what) const {
+  if (listed_origin_ == nullptr) return;
+  what.fields.emplace_back("Access-Control-Allow-Origin", *listed_origin_);
+  what.fields.emplace_back("Access-Control-Allow-Credentials", "true");
+  what.fields.emplace_back("Access-Control-Expose-Headers",
+    "Location, Previewd-Lost, Previewd-Sequence, Retry-After, WWW-Authenticate");
+  what.fields.emplace_back("Vary", "Origin");
+}
+
 void connection::write_own(response what) {
+  show_to_page(what);
   answered(what.status);
   phase_ = phase::answering;
   own_ = std::move(what);
@@ -518,6 +532,7 @@ void connection::watch_for_end() {
 }
 
 void connection::start_stream(response head) {
+  show_to_page(head);
   answered(head.status);
   phase_ = phase::streaming;
   body_done_ = nullptr;

@@ -130,6 +130,7 @@ private:
   void admitted(routing where, admission who);
   void go(routing&& where, std::shared_ptr<const auth::grant> grant, preview_access needs);
   void write_own(response what);
+  void show_to_page(response& what) const;
   void own_written(const error_code& error);
   bool body_is_read();
   void feed_body();
@@ -152,6 +153,7 @@ private:
   head_scanner scanner_{head_scanner::kind::request};
   std::string head_text_;
   request_head head_;
+  const std::string* listed_origin_ = nullptr;  // of the page that asks (routing::listed_origin)
   body_reader body_;
   std::unique_ptr<proxied_request> proxied_;
   std::unique_ptr<routing>

@@ -59,13 +59,18 @@ bool is_service_name(std::string_view name, const http_settings& settings) {
          settings.public_hosts.end();
 }
 
+// The one of `auth_origins` that a page is of; null: none.
+const std::string* listed_origin(std::string_view origin, const http_settings& settings) {
+  const auto found = std::find_if(settings.auth_origins.begin(), settings.auth_origins.end(),
+    [origin](const std::string& allowed) { return equal_no_case(origin, allowed); });
+  return found == settings.auth_origins.end() ? nullptr : &*found;
+}
+
 // Whether an Origin is one of the service's own, or one that the settings name. A preview's origin
 // is neither: its name is none of the service's.
 bool is_service_origin(
   std::string_view origin, const host_and_port& host, const http_settings& settings) {
-  if (std::any_of(settings.auth_origins.begin(), settings.auth_origins.end(),
-        [origin](const std::string& allowed) { return equal_no_case(origin, allowed); }))
-    return true;
+  if (listed_origin(origin, settings) != nullptr) return true;
   const std::size_t colon = origin.find("://");
   if (colon == std::string_view::npos) return false;
   const bool https = equal_no_case(origin.substr(0, colon), "https");
@@ -215,6 +220,59 @@ routing route_path(const request_head& head, const preview_path_parts& parts, bo
   return to_preview(std::move(target));
 }
 
+// Before the browser sends what is more than a form could send, it asks whether it may (Fetch,
+// section 4.8). What may be done is decided when it does it.
+bool is_preflight(const request_head& head) noexcept {
+  return head.method == "OPTIONS" && !head["access-control-request-method"].empty();
+}
+
+response preflight_answer(const request_head& head) {
+  response answer;
+  answer.status = 204;
+  answer.fields = {{"Access-Control-Allow-Methods", "GET, HEAD, POST, PATCH, DELETE"},
+    {"Access-Control-Max-Age", "600"}};
+  const std::string_view fields = head["access-control-request-headers"];
+  if (!fields.empty()) answer.fields.emplace_back("Access-Control-Allow-Headers", fields);
+  return answer;
+}
+
+routing
+choose_route(const request_head& head, const http_settings& settings, const route_table& routes) {
+  const auto host = split_host(head.host);
+  if (host && host->name.size() > settings.preview_domain.size() + 1) {
+    const std::size_t dot = host->name.size() - settings.preview_domain.size() - 1;
+    if (host->name[dot] == '.' &&
+        std::string_view{host->name}.substr(dot + 1) == settings.preview_domain)
+      return route_origin(
+        head, *host, std::string_view{host->name}.substr(0, dot), settings, routes);
+  }
+  if (host && is_open_path(head.path, settings)) return to_service();
+  if (!host || !is_service_name(host->name, settings))
+    return answered(error_answer(head, 403, to_code(errc::host_not_allowed),
+      "The service does not answer to this host name; public.hosts lists further ones."));
+
+  const bool foreign = has_origin(head) && !is_service_origin(head["origin"], *host, settings);
+  if (const auto parts = parse_preview_path(head.path))
+    return route_path(head, *parts, foreign, settings);
+
+  if (settings.paths == path_addresses::on && !is_api_path(head.path)) {
+    if (head.websocket_upgrade) {
+      if (auto target = target_of_cookie(head))
+        return foreign ? refuse_origin(head) : to_preview(std::move(*target));
+    } else if (const auto prefix = prefix_of_referer(head)) {
+      response answer;
+      answer.status = 307;
+      std::string where = *prefix + std::string{head.path};
+      if (head.query.data() != nullptr) where.append("?").append(head.query);
+      answer.fields.emplace_back("Location", std::move(where));
+      answer.fields.emplace_back("Cache-Control", "no-store");
+      answer.fields.emplace_back("Vary", "Referer");
+      return answered(std::move(answer));
+    }
+  }
+  return foreign ? refuse_origin(head) : to_service();
+}
+
 }  // namespace
 
 std::optional<host_and_port> split_host(std::string_view host) {
@@ -271,39 +329,15 @@ std::optional<preview_path_parts> parse_preview_path(std::string_view path) {
 
 routing
 route_request(const request_head& head, const http_settings& settings, const route_table& routes) {
-  const auto host = split_host(head.host);
-  if (host && host->name.size() > settings.preview_domain.size() + 1) {
-    const std::size_t dot = host->name.size() - settings.preview_domain.size() - 1;
-    if (host->name[dot] == '.' &&
-        std::string_view{host->name}.substr(dot + 1) == settings.preview_domain)
-      return route_origin(
-        head, *host, std::string_view{host->name}.substr(0, dot), settings, routes);
+  routing result = choose_route(head, settings, routes);
+  if (result.what == routing::kind::preview || settings.auth_origins.empty()) return result;
+  result.listed_origin = listed_origin(head["origin"], settings);
+  if (result.listed_origin != nullptr && result.what == routing::kind::service &&
+      is_preflight(head)) {
+    result.what = routing::kind::answer;
+    result.answer = preflight_answer(head);
   }
-  if (host && is_open_path(head.path, settings)) return to_service();
-  if (!host || !is_service_name(host->name, settings))
-    return answered(error_answer(head, 403, to_code(errc::host_not_allowed),
-      "The service does not answer to this host name; public.hosts lists further ones."));
-
-  const bool foreign = has_origin(head) && !is_service_origin(head["origin"], *host, settings);
-  if (const auto parts = parse_preview_path(head.path))
-    return route_path(head, *parts, foreign, settings);
-
-  if (settings.paths == path_addresses::on && !is_api_path(head.path)) {
-    if (head.websocket_upgrade) {
-      if (auto target = target_of_cookie(head))
-        return foreign ? refuse_origin(head) : to_preview(std::move(*target));
-    } else if (const auto prefix = prefix_of_referer(head)) {
-      response answer;
-      answer.status = 307;
-      std::string where = *prefix + std::string{head.path};
-      if (head.query.data() != nullptr) where.append("?").append(head.query);
-      answer.fields.emplace_back("Location", std::move(where));
-      answer.fields.emplace_back("Cache-Control", "no-store");
-      answer.fields.emplace_back("Vary", "Referer");
-      return answered(std::move(answer));
-    }
-  }
-  return foreign ? refuse_origin(head) : to_service();
+  return result;
 }
 
 }  // namespace previewd::net::http

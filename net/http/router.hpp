@@ -22,6 +22,9 @@ struct routing {
   kind what = kind::service;
   std::optional<preview_target> target;
   response answer;
+  /// The origin of `auth_origins` whose page asks the service; null: it is the service's own page,
+  /// or none. Lives as long as the settings.
+  const std::string* listed_origin = nullptr;
 };
 
 /// Decides by Host, path, Referer and preview cookie, and refuses names and origins that have no

@@ -279,6 +279,45 @@ TEST_CASE(
   if (where.target) CHECK(where.target->port == r.port);
 }
 
+TEST_CASE("a page of a listed origin is known, and asks first whether it may", "[net][router]") {
+  route_table routes{10};
+  workspace_routes known = test::routes_of(1, {test::route_to(5173)});
+  routes.apply(known);
+  http_settings settings;
+  settings.auth_origins = {"https://ide.example.org"};
+  const std::string listed = "Origin: https://ide.example.org\r\n";
+  const std::string ask =
+    "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization\r\n";
+  const auto route = [&](const std::string& target, const std::string& lines) {
+    const read_request request{target + " HTTP/1.1\r\nHost: localhost:4000\r\n" + lines + "\r\n"};
+    REQUIRE_FALSE(request.error);
+    return route_request(request.head, settings, routes);
+  };
+
+  const routing call = route("GET /api/terminals", listed);
+  CHECK(call.what == routing::kind::service);
+  REQUIRE(call.listed_origin != nullptr);
+  CHECK(*call.listed_origin == "https://ide.example.org");
+
+  const routing asked = route("OPTIONS /api/terminals", listed + ask);
+  CHECK(asked.what == routing::kind::answer);
+  CHECK(asked.answer.status == 204);
+  CHECK(asked.listed_origin != nullptr);
+  const auto has = [&](const std::pair<std::string, std::string>& field) {
+    return std::count(asked.answer.fields.begin(), asked.answer.fields.end(), field) == 1;
+  };
+  CHECK(has({"Access-Control-Allow-Methods", "GET, HEAD, POST, PATCH, DELETE"}));
+  CHECK(has({"Access-Control-Allow-Headers", "authorization"}));
+
+  // Its own pages need no leave, others get none, and a preview answers for itself.
+  CHECK(route("GET /", "Origin: http://localhost:4000\r\n").listed_origin == nullptr);
+  CHECK(
+    route("OPTIONS /api/terminals", "Origin: https://evil.example\r\n" + ask).answer.status == 403);
+  const routing app = route("OPTIONS /preview/shop/ann/x", listed + ask);
+  CHECK(app.what == routing::kind::preview);
+  CHECK(app.listed_origin == nullptr);
+}
+
 TEST_CASE("what a server says of its own address is put right for the client", "[net][proxy]") {
   const read_request request{"GET /preview/shop/ann/x HTTP/1.1\r\nHost: localhost:4000\r\n\r\n"};
   const preview_target target{test::shop, 0, preview_target::address::path, "/preview/shop/ann"};
