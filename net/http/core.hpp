@@ -65,6 +65,7 @@ struct server_core {
   // All threads' together, once they know each other.
   std::shared_ptr<open_counts> addresses;
   std::shared_ptr<open_counts> workspaces;
+  std::shared_ptr<open_counts> held;  // requests, by workspace
 
   route_table routes;
   std::vector<acceptor*> acceptors;

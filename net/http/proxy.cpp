@@ -177,8 +177,7 @@ void proxied_request::hold() {
     return;
   }
   if (!waiting_for_routes_) {
-    workspace_entry* entry = core_.routes.find(target_.key);
-    if (entry != nullptr && entry->waiters.size() >= core_.settings.max_held) {
+    if (!core_.held->take(target_.key, held_slot_)) {
       unavailable(starting);
       return;
     }
@@ -195,6 +194,7 @@ void proxied_request::hold() {
 void proxied_request::leave_hold() {
   if (!std::exchange(waiting_for_routes_, false)) return;
   core_.routes.leave(target_.key, *this);
+  held_slot_ = {};
 }
 
 void proxied_request::unavailable(std::string_view sentence) {
@@ -694,6 +694,7 @@ void proxied_request::head_arrived(std::size_t length) {
   if (switches) {
     write_client_answer(down_head_, answer_, forwarding_of(), form);
     down_bytes_ = link_->unread().size();
+    after_switch_ = down_bytes_ - length;
     stage_ = stage::switching;
     client_.set_deadline(core_.settings.idle_timeout);
     sending_down_ = true;
@@ -791,6 +792,7 @@ void proxied_request::open_tunnel() {
   what.path = std::string{client_.head().path};
   what.protocol = std::string{find_field(answer_.fields, "sec-websocket-protocol")};
   what.up_first = std::string{client_.unread()};
+  what.down_passed = after_switch_;
   link->detach();
   what.workspace_slot = link->take_slot();
   what.client_slot = client_.take_slot();

@@ -103,6 +103,7 @@ private:
   resend resend_ = resend::allowed;
   uint64_t unanswered_generation_ = 0;  // with resend::no: who took it
   bool waiting_for_routes_ = false;
+  open_slot held_slot_;  // meanwhile, in the count of the workspace
   bool hold_begun_ = false;
   steady_clock::time_point hold_until_;
 
@@ -111,6 +112,7 @@ private:
   bool up_failed_ = false;
   bool awaiting_body_ = false;  // the deadline is for the client's next bytes
   bool told_to_go_on_ = false;  // an interim answer has been passed on
+  uint64_t after_switch_ = 0;   // bytes that came with the 101
 
   head_scanner scanner_{head_scanner::kind::answer};
   std::string answer_text_;

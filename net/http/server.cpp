@@ -358,6 +358,7 @@ server_core::server_core(
       frame_ancestors{sources_of(settings)},
       addresses{std::make_shared<open_counts>(settings.per_address, address_counters)},
       workspaces{std::make_shared<open_counts>(settings.per_workspace, workspace_counters)},
+      held{std::make_shared<open_counts>(settings.max_held, workspace_counters)},
       routes{settings.remembered_workspaces},
       pipes{.most = settings.pipes},
       ready{on},
@@ -451,6 +452,7 @@ void server::set_peers(std::vector<server*> peers) {
   if (core_->peers.empty() || core_->peers.front() == this) return;
   core_->addresses = core_->peers.front()->core_->addresses;
   core_->workspaces = core_->peers.front()->core_->workspaces;
+  core_->held = core_->peers.front()->core_->held;
 }
 
 void server::demand(access_parts rules) {

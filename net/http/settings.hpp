@@ -26,8 +26,8 @@ struct http_settings {
   std::chrono::milliseconds hold{2000};
   /// The largest body of a request that waits. 0 to 16 MiB.
   uint64_t hold_bytes = 64 * 1024;
-  /// Requests that wait for one workspace, on this thread. 1 to 10000.
-  std::size_t max_held = 64;
+  /// Requests that wait for one workspace, on all threads. 1 to 10000.
+  uint32_t max_held = 64;
   /// How long a server that refused a connection is spared when nobody says what became of it.
   std::chrono::milliseconds spare{5000};
 

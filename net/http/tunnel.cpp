@@ -54,6 +54,7 @@ void tunnel::start(connection& client, upstream_link& upstream) {
   upstream_ = upstream.take_socket(*this, side::at_upstream);
   up_.left = std::move(what_.up_first);
   up_.bytes = up_.left.size();
+  down_.bytes = what_.down_passed;
   // Nobody is told again of what has been told of and was left.
   if (!up_.left.empty() || client_.readable) go_on_later(up_, client_, upstream_);
   if (upstream_.readable) go_on_later(down_, upstream_, client_);

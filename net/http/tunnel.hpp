@@ -23,6 +23,7 @@ struct tunnel_description {
   std::string path;
   std::string protocol;
   std::string up_first;      // what the client has sent already
+  uint64_t down_passed = 0;  // bytes that came with the server's 101 and have been passed on
   open_slot client_slot;     // in the count of the client's address
   open_slot workspace_slot;  // in that of the workspace
   tls_hold upstream_hold;    // where the server speaks HTTPS

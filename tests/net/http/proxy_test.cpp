@@ -444,6 +444,30 @@ TEST_CASE("no more requests are held than the limit allows, and none with a larg
     "503 Service"));
 }
 
+TEST_CASE("the limit of held requests is one for all threads", "[net][proxy][hold][I5]") {
+  http_settings settings;
+  settings.hold = std::chrono::seconds{30};
+  settings.max_held = 3;
+  http_world world{settings, {}, 2};
+  world.apply(routes_of(2, {route_to(1, 1, route_state::held)}));
+  std::vector<raw_peer> clients;
+  const auto held = [&] { return world.counts(0).held + world.counts(1).held; };
+
+  // Until both threads have clients; the kernel spreads them.
+  for (int i = 0; i < 40; ++i) {
+    clients.push_back(world.connect());
+    clients.back().send("GET /preview/shop/ann/ HTTP/1.1\r\nHost: " + world.authority() +
+                        "\r\nConnection: close\r\n\r\n");
+  }
+  const auto answered = [&] {
+    return std::count_if(
+      clients.begin(), clients.end(), [](raw_peer& each) { return each.has_something(); });
+  };
+
+  CHECK(eventually([&] { return answered() == 37; }));
+  CHECK(held() == 3);
+}
+
 TEST_CASE(
   "a refusal is told once, spares the server, and ends when it is said to be up", "[net][proxy]") {
   told_servers actors;

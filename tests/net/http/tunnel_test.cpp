@@ -79,6 +79,10 @@ TEST_CASE(
   CHECK(early == "early");
   CHECK(world.server.read_exactly(2) == "up");
   CHECK(world.client.read_exactly(4) == "down");
+  CHECK(eventually([&] {
+    const auto listed = world.on([](net::http::server& server) { return server.tunnels(); });
+    return listed.size() == 1 && listed[0].bytes_up == 7 && listed[0].bytes_down == 9;
+  }));
 }
 
 TEST_CASE("an open tunnel is told and listed, and its counters grow", "[net][tunnel]") {
