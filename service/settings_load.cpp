@@ -195,6 +195,12 @@ private:
     return found == table_.end() ? nullptr : &*found;
   }
 
+  /// Whether settings have names that begin with it and a dot.
+  bool is_group(const std::string& name) const {
+    return std::any_of(table_.begin(), table_.end(),
+      [above = name + '.'](const setting& one) { return one.name.starts_with(above); });
+  }
+
   /// The setting whose name is nearest, if it is near enough to have been meant.
   std::string nearest(std::string_view name) {
     const setting* best = nullptr;
@@ -277,12 +283,13 @@ private:
   problem read_table(const toml::table& table, const std::string& above, const std::string& path) {
     for (const auto& [key, node] : table) {
       const std::string name = above + std::string{key.str()};
+      const std::string source =
+        printable(path) + ", line " + std::to_string(key.source().begin.line);
       if (node.is_table() && find(name) == nullptr) {
+        if (!is_group(name)) return unknown("", name, source);
         if (auto sentence = read_table(*node.as_table(), name + '.', path)) return sentence;
         continue;
       }
-      const std::string source =
-        printable(path) + ", line " + std::to_string(key.source().begin.line);
       const setting* one = find(name);
       if (one == nullptr) return unknown("", name, source);
       std::vector<std::string> written;

@@ -25,7 +25,7 @@ json_body::json_body(std::string_view text, std::initializer_list<std::string_vi
   if (object_->is_discarded()) {
     error_ = make_error(errc::invalid_json, "The body is not JSON (RFC 8259).");
   } else if (!object_->is_object()) {
-    error_ = make_error(errc::invalid_field, "The body must be a JSON object.");
+    error_ = make_error(errc::invalid_json, "The body must be a JSON object.");
   } else {
     for (const auto& [name, value] : object_->items())
       if (std::find(known.begin(), known.end(), name) == known.end())

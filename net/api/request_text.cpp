@@ -51,6 +51,12 @@ std::optional<std::vector<std::string>> path_segments(std::string_view path) {
   }
 }
 
+bool valid_query(std::string_view query) noexcept {
+  for (std::size_t at = query.find('%'); at != std::string_view::npos; at = query.find('%', at + 1))
+    if (!percent_decoded(query.substr(at, 3))) return false;
+  return true;
+}
+
 std::optional<std::string> query_value(std::string_view query, std::string_view name) {
   while (!query.empty()) {
     const std::size_t end = query.find('&');

@@ -21,8 +21,11 @@ percent_decoded(std::string_view text, plus_sign plus = plus_sign::plain);
 /// slash gives an empty last one. Nothing if it does not begin with a slash or an escape is broken.
 std::optional<std::vector<std::string>> path_segments(std::string_view path);
 
-/// The first value of a query parameter, decoded; nothing when it is not there or an escape is
-/// broken.
+/// Whether every escape in a query is whole.
+bool valid_query(std::string_view query) noexcept;
+
+/// The first value of a query parameter, decoded; nothing when it is not there, or the query is not
+/// valid.
 std::optional<std::string> query_value(std::string_view query, std::string_view name);
 
 /// Digits only, no sign, that fit 64 bits.

@@ -300,6 +300,10 @@ void service_api::handle(const http::exchange_ptr& request) const {
     parts_.socketio(request);
     return;
   }
+  if (!valid_query(head.query)) {
+    refuse(request, errc::invalid_field, "The query has a broken percent escape.");
+    return;
+  }
   if (const http::preview_target* preview = request->preview()) {
     handle_preview(request, *preview);
     return;

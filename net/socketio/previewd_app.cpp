@@ -519,7 +519,7 @@ void previewd_app::join_project(client& from, const json& argument, const reply&
   const json wrapped = argument.is_string() ? json{{"projectId", argument}} : argument;
   fields read{wrapped};
   const std::string project = read.name("projectId");
-  read.text("userId");
+  if (!read.text("userId").empty()) read.name("userId");
   const std::optional<uint64_t> after = read.number("after", 0, largest_number);
   if (!read.ok()) return refuse(answer, read.error());
   if (from.grant && from.grant->project != auth::any_name && from.grant->project != project)

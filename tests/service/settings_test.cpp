@@ -233,6 +233,8 @@ TEST_CASE("a settings file that cannot be read or understood is named, with the 
   CHECK_THAT(
     stopped(load({"--config", "/tmp"})).err, Catch::Contains("cannot read the settings file /tmp"));
   CHECK_THAT(error_of("[health\n"), Catch::Contains("is not TOML (line 1)"));
+  CHECK_THAT(error_of("[nope]\n"), Catch::Contains("nope is not a setting"));
+  CHECK_THAT(error_of("[health.nope]\n"), Catch::Contains("health.nope is not a setting"));
   CHECK_THAT(error_of("\n[helth]\ninterval = \"5s\"\n"),
     Catch::Contains("helth.interval is not a setting; did you mean health.interval?") &&
       Catch::Contains("line 3"));

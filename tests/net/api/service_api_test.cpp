@@ -300,7 +300,7 @@ TEST_CASE(
     GENERATE(table<std::string, unsigned, std::string, std::string>({
       {"", 400, "invalid_json", "JSON"},
       {"{", 400, "invalid_json", "JSON"},
-      {"[]", 400, "invalid_field", "object"},
+      {"[]", 400, "invalid_json", "object"},
       {"{}", 400, "invalid_field", "project"},
       {R"({"project":"shop"})", 400, "invalid_field", "user"},
       {R"({"project":1,"user":"ann"})", 400, "invalid_field", "project"},
@@ -414,6 +414,14 @@ TEST_CASE("terminals and servers are listed by project and user", "[net][api]") 
   CHECK(json::parse(w.call("GET", "/api/terminals/T1").body)["state"] == "running");
   CHECK(json::parse(w.call("GET", "/api/terminals/%541").body)["id"] == "T1");
   CHECK(json::parse(w.call("GET", "/api/servers/7").body)["type"] == "vite");
+
+  // A filter that cannot be read is not none.
+  for (const char* target :
+    {"/api/terminals?project=%zz", "/api/servers?user=%4", "/api/events?after=%"}) {
+    const auto answer = w.call("GET", target);
+    CHECK(answer.status == 400);
+    CHECK(json::parse(answer.body)["code"] == "invalid_field");
+  }
 }
 
 TEST_CASE("what is closed or removed has no content, and names what it means", "[net][api][I1]") {

@@ -298,6 +298,11 @@ TEST_CASE(
   client who{world};
   client stranger{world};
 
+  for (const char* name : {"..", "a/b"}) {
+    const json refused = who.ask("joinProject", {{"projectId", "shop"}, {"userId", name}});
+    CHECK(refused["ok"] == false);
+    CHECK(refused["error"]["code"] == "invalid_name");
+  }
   const json answer = who.ask("joinProject", {{"projectId", "shop"}, {"userId", "ann"}});
   world.deliver(9, "shop");
   world.deliver(10, "shop");
