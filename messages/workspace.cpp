@@ -29,6 +29,9 @@ bool is_plain(std::string_view name) noexcept {
   return true;
 }
 
+/// `p-` and a hash.
+constexpr std::size_t shortest_hashed_label = 15;
+
 bool is_number(std::string_view name) noexcept {
   return name.find_first_not_of("0123456789") == std::string_view::npos;
 }
@@ -69,11 +72,16 @@ std::string preview_path(const workspace_key& key) {
 }
 
 std::string plain_origin_label(const workspace_key& key) {
-  // A project that is a number would read as the port of a further server.
-  if (!is_plain(key.project) || !is_plain(key.user) || is_number(key.project)) return {};
+  if (!is_plain(key.project) || !is_plain(key.user)) return {};
   std::string label = key.project + "--" + key.user;
   if (label.size() + longest_port_prefix > longest_dns_label) return {};
   for (char& c : label) c = lower(c);
+  // Not for names of ours: it would have to be Punycode (RFC 5891, section 5.4).
+  if (label.starts_with("xn--")) return {};
+  // The project would read as the port of a further server, of the workspace with that label.
+  if (is_number(key.project) && lower(key.user.front()) == 'p' &&
+      key.user.size() >= shortest_hashed_label)
+    return {};
   return label;
 }
 

@@ -31,6 +31,30 @@ TEST_CASE("labels of two workspaces never meet", "[actors][server_table]") {
 }
 
 TEST_CASE(
+  "a label is the plain one where no other address could be meant", "[actors][server_table]") {
+  server_table table{1};
+  const auto [project, user, plain] =
+    GENERATE(Catch::Generators::table<std::string, std::string, bool>({
+      {"shop", "ann", true},
+      {"42", "7", true},
+      {"42", "peter", true},
+      // Would be the address of port 42 of who has the label p-7-...
+      {"42", "p-7-0123456789abc", false},
+      {"xn", "ann", false},
+      {"a--b", "ann", false},
+      {"a_b", "ann", false},
+      {std::string(28, 'a'), std::string(26, 'b'), true},
+      // No room for the port of a further server.
+      {std::string(29, 'a'), std::string(26, 'b'), false},
+    }));
+
+  const std::string label = table.know({project, user});
+
+  CHECK((label == project + "--" + user) == plain);
+  CHECK(label.size() <= 63);
+}
+
+TEST_CASE(
   "revisions grow over all workspaces, and generations for ever", "[actors][server_table]") {
   server_table table{41};
   const server_ref first = table.add(server_of({"a", "b"}, 1, 1), 0, {}).info.ref;
