@@ -164,6 +164,7 @@ struct options {
   std::size_t bytes = 64'000'000;
   unsigned keys = 500;
   double seconds = 3;
+  long before = 0;  // KiB
 };
 
 /// A program that waits for a key and then puts out so many bytes: how fast, and at what cost.
@@ -231,7 +232,7 @@ ordered_json measure_stalled(const options& how) {
 
 /// What each of many attached terminals takes.
 ordered_json measure_idle(const options& how) {
-  const long before = resident_kib(how.pid);
+  const long before = how.before > 0 ? how.before : resident_kib(how.pid);
   std::vector<std::unique_ptr<socket>> terminals;
   for (const std::string& path : how.paths) {
     terminals.push_back(std::make_unique<socket>(how.port, path));
@@ -255,6 +256,9 @@ std::function<int()> add_terminal_command(CLI::App& app) {
   command->add_option("--bytes", how->bytes, "of bulk output");
   command->add_option("--keys", how->keys, "typed")->check(CLI::Range(100, 4000));
   command->add_option("--seconds", how->seconds, "without reading")->check(CLI::Range(0.1, 60.0));
+  command->add_option("--before", how->before,
+    "KiB that the server took before idle terminals were opened; 0: what it takes before they are "
+    "attached");
   return [how] {
     try {
       const ordered_json result = how->what == "bulk"      ? measure_bulk(*how)
