@@ -22,13 +22,16 @@ using std::chrono::milliseconds;
 using problem = std::optional<std::string>;
 
 std::string quoted(std::string_view text) {
-  std::string result{'"'};
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    // What was written goes to a terminal: no control character of it may.
-    result += byte < 0x20 || byte == 0x7f ? '?' : c;
-  }
-  return result += '"';
+  // What was written goes to a terminal: no control character of it may.
+  return '"' + log::one_line(text) + '"';
+}
+
+/// No text has one: a zero would end what the system is told of it before its end, and a line break
+/// would begin another line of a report or of a head.
+problem check_characters(std::string_view written) {
+  const bool good = std::none_of(written.begin(), written.end(),
+    [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  return good ? std::nullopt : problem{quoted(written) + " has a control character"};
 }
 
 std::string lower(std::string_view text) {
@@ -206,8 +209,10 @@ setting text(std::string_view name, std::string& field, std::string_view value, 
   result.value = value;
   result.allowed = std::move(allowed);
   result.meaning = meaning;
-  result.set =
-    one_value([&field, reader](const std::string& written) { return reader(written, field); });
+  result.set = one_value([&field, reader](const std::string& written) {
+    auto wrong = check_characters(written);
+    return wrong ? wrong : reader(written, field);
+  });
   result.show = [&field] { return std::vector{field}; };
   return result;
 }
@@ -224,6 +229,7 @@ setting texts(std::string_view name, std::vector<std::string>& field, std::strin
     std::vector<std::string> read;
     for (const std::string& item : written) {
       std::string one;
+      if (auto wrong = check_characters(item)) return wrong;
       if (auto wrong = reader(item, one)) return wrong;
       if (std::find(read.begin(), read.end(), one) == read.end()) read.push_back(std::move(one));
     }
@@ -487,6 +493,7 @@ setting listen(std::vector<listen_address>& field) {
     std::vector<listen_address> read;
     for (const std::string& item : written) {
       listen_address one;
+      if (auto wrong = check_characters(item)) return wrong;
       if (auto wrong = read_listen_address(item, one)) return wrong;
       if (std::find(read.begin(), read.end(), one) != read.end() && one.port != 0)
         return quoted(item) + " is there twice";

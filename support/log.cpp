@@ -295,6 +295,12 @@ writer& the_writer() {
 
 }  // namespace
 
+std::string one_line(std::string_view text) {
+  std::string line;
+  append_text(line, text, quotes::kept);
+  return line;
+}
+
 void configure(const settings& wanted) {
   the_writer().configure(wanted);
 }

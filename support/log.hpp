@@ -31,6 +31,10 @@ struct field {
       : name{n}, value{std::to_string(v)} {}
 };
 
+/// Text from outside as a line shows it: controls and what is not UTF-8 as `\n`, `\x1b` or
+/// `\u202e`, nothing beyond 2 KiB.
+std::string one_line(std::string_view text);
+
 /// Begins or changes logging. Before the first call, lines of level info and above go out as text.
 void configure(const settings& wanted);
 

@@ -173,7 +173,8 @@ TEST_CASE(
                      : "terminal.run_as: only root can give terminals another account"},
     {"--terminal.on_exit", "Kill",
       "terminal.on_exit: \"Kill\" is not one of its values (allowed: kill, keep)"},
-    {"--log.level", "\x1b[2J", "log.level: \"?[2J\" is not one of its values"},
+    {"--log.level", "\x1b[2J", "log.level: \"\\x1b[2J\" is not one of its values"},
+    {"--auth.secret_file", "/a\nb", "auth.secret_file: \"/a\\nb\" has a control character"},
   }));
   INFO(r.flag << '=' << r.value);
 
@@ -251,6 +252,28 @@ TEST_CASE("a settings file that cannot be read or understood is named, with the 
   CHECK_THAT(error_of("[listen]\na = 1\n"), Catch::Contains("listen: must be"));
 }
 
+TEST_CASE("a settings file cannot end the process, whatever is in it", "[service][settings][I7]") {
+  temporary_folder folder;
+  auto error_of = [&](const std::string& content) {
+    return stopped(load({"--config", folder.write("config.toml", content)})).err;
+  };
+  std::string deep;
+  for (int i = 0; i < 2000; ++i) deep += "a.";
+
+  // What toml++ 3.3 takes for granted, and a file can break.
+  CHECK_THAT(error_of("[$auth]\n"), Catch::Contains("is not TOML (line 1)"));
+  CHECK_THAT(error_of("a = 1\xcb\xab\n"), Catch::Contains("is not TOML (line 1)"));
+  CHECK_THAT(error_of(deep + "a = 1\n"), Catch::Contains("a.a is not a setting"));
+  CHECK_THAT(error_of(std::string(64 * 1024, ' ') + '\n'), Catch::Contains("larger than 64 KiB"));
+  CHECK_THAT(stopped(load({"--config", "/dev/zero"})).err, Catch::Contains("larger than 64 KiB"));
+  // The system would read the one up to its zero, and we the other to its end.
+  CHECK_THAT(error_of("terminal.shell = \"/bin/sh\\u0000x\"\n"),
+    Catch::Contains("terminal.shell: \"/bin/sh\\x00x\" has a control character"));
+  CHECK_THAT(error_of("listen = \"127.0.0.1\\u0000:1\"\n"),
+    Catch::Contains("listen: \"127.0.0.1\\x00:1\" has a control character"));
+  CHECK_THAT(error_of("public.hosts = [\"a\\u0000\"]\n"), Catch::Contains("public.hosts: "));
+}
+
 TEST_CASE("an empty settings file changes nothing", "[service][settings]") {
   temporary_folder folder;
 
@@ -284,6 +307,14 @@ TEST_CASE("check-config says each setting and where it came from", "[service][se
     e.out, Catch::Contains("terminal.scrollback = 1MiB  # PREVIEWD_TERMINAL_SCROLLBACK\n"));
   CHECK_THAT(e.out, Catch::Contains("proxy.hold = 2s  # default\n"));
   CHECK(stopped(load({"check-config", "--proxy.hold", "2"})).code == 2);
+}
+
+TEST_CASE("what check-config prints does nothing to a terminal", "[service][settings][I7]") {
+  const early_exit e = stopped(load({"check-config", "--auth.secret_file",
+    "/a\xc2\x9b"
+    "2J"}));
+
+  CHECK_THAT(e.out, Catch::Contains("auth.secret_file = /a\\x9b2J  # --auth.secret_file\n"));
 }
 
 TEST_CASE("help and version go to stdout, whatever else is said", "[service][settings]") {
