@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,7 +22,15 @@
 
 namespace previewd::test {
 
-/// One end of a TCP connection that sends exactly the bytes it is told, and stops where it is told.
+/// Where a UNIX socket is (unix(7)). The path has at most 107 bytes.
+inline sockaddr_un local_address(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  return address;
+}
+
+/// One end of a connection that sends exactly the bytes it is told, and stops where it is told.
 /// Every wait ends at the tests' deadline. For one thread at a time.
 class raw_peer {
 public:
@@ -47,6 +56,16 @@ public:
   static raw_peer connect(uint16_t port) {
     raw_peer peer = unconnected();
     peer.connect_to(port);
+    return peer;
+  }
+
+  /// To a UNIX socket.
+  static raw_peer connect(const std::string& path) {
+    raw_peer peer{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    const sockaddr_un address = local_address(path);
+    if (::connect(peer.descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address) !=
+        0)
+      peer.close();
     return peer;
   }
 
@@ -201,10 +220,19 @@ public:
         ::getsockname(descriptor_, reinterpret_cast<sockaddr*>(&address), &length) == 0)
       port_ = ntohs(address.sin_port);
   }
+  /// On a UNIX socket, in place of what was there.
+  explicit raw_server(const std::string& path)
+      : descriptor_{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)} {
+    const sockaddr_un address = local_address(path);
+    ::unlink(path.c_str());
+    if (::bind(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+      ::listen(descriptor_, 128);
+  }
   ~raw_server() { stop(); }
   raw_server(const raw_server&) = delete;
   raw_server& operator=(const raw_server&) = delete;
 
+  /// 0: it is on a UNIX socket.
   uint16_t port() const { return port_; }
 
   /// What the kernel lists it under.

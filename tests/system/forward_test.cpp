@@ -1,6 +1,7 @@
 // Who may (auth.mode = forward): the embedding application says it, and nobody else does.
 #include <catch2/catch.hpp>
 #include <condition_variable>
+#include <filesystem>
 #include <functional>
 
 #include "previewd/tests/system/guarded_service.hpp"
@@ -16,8 +17,12 @@ class application {
 public:
   using answer = std::function<std::string(const std::string& head)>;
 
-  explicit application(answer answers)
-      : answers_{std::move(answers)}, thread_{[this] {
+  /// On a loopback port, or on a UNIX socket.
+  explicit application(answer answers, std::string path = {})
+      : path_{std::move(path)},
+        listener_(path_.empty() ? raw_server{} : raw_server{path_}),
+        answers_{std::move(answers)},
+        thread_{[this] {
           while (!over_) {
             raw_peer peer = listener_.accept();
             const std::string head = peer.read_head();
@@ -39,7 +44,8 @@ public:
   ~application() {
     over_ = true;
     let_go();
-    raw_peer::connect(listener_.port()).close();  // ends the wait
+    // Ends the wait.
+    (path_.empty() ? raw_peer::connect(listener_.port()) : raw_peer::connect(path_)).close();
     thread_.join();
   }
   application(const application&) = delete;
@@ -71,6 +77,7 @@ public:
   }
 
 private:
+  const std::string path_;
   raw_server listener_;
   answer answers_;
   std::mutex mutex_;
@@ -227,6 +234,47 @@ TEST_CASE("an application that is not there lets nobody in", "[system][auth][for
   CHECK(fetch(live.port(), "GET /api/terminals", cookie("root")).status == 503);
   CHECK(fetch(live.port(), "GET /preview/shop/ann/", cookie("root")).status == 503);
   live.get().stop();  // it says nothing of what it holds either
+}
+
+TEST_CASE("an application on a UNIX socket is asked, and nobody gets in while it is gone",
+  "[system][auth][forward][I6]") {
+  temporary_folder folder;
+  const std::string path = folder.path() + "/app.sock";
+  auto app = std::make_unique<application>(usual, path);
+  settings wanted;
+  wanted.auth.mode = auth_mode::forward;
+  wanted.auth.forward_url = "unix:" + path + ":/who?of=previews";
+  wanted.auth.forward_cache = 0ms;
+  live_service live{wanted, cookie("root")};
+  noting_server dev;
+  const http_answer added = fetch(live.port(), "POST /api/servers", cookie("ann"),
+    json{{"project", "shop"}, {"user", "ann"}, {"port", dev.port()}}.dump());
+  REQUIRE(added.status == 201);
+  const std::string url = json::parse(added.body).at("originUrl");
+  const std::string host = "Host: " + url.substr(7, url.size() - 8) + "\r\n";
+  const auto list = [&](const std::string& who) {
+    return fetch(live.port(), "GET /api/terminals", cookie(who)).status;
+  };
+  const auto see = [&](const std::string& who) {
+    return fetch(live.port(), "GET /", host + cookie(who)).status;
+  };
+
+  CHECK(list("ann") == 200);
+  CHECK(app->last().rfind("GET /who?of=previews HTTP/1.1\r\nHost: localhost\r\n", 0) == 0);
+  CHECK(see("ann") == 200);
+  CHECK(see("bob") == 403);
+  CHECK(list("banned") == 403);
+  CHECK(list("stranger") == 401);
+  app.reset();  // its socket is still there, and refuses
+  CHECK(list("ann") == 503);
+  CHECK(see("ann") == 503);
+  std::filesystem::remove(path);
+  CHECK(list("ann") == 503);
+  CHECK_FALSE(websocket_client{live.port(), "/socket.io/?EIO=4&transport=websocket", cookie("ann")}
+                .is_open());
+  app = std::make_unique<application>(usual, path);
+  CHECK(list("ann") == 200);
+  CHECK(list("stranger") == 401);
 }
 
 TEST_CASE("what is granted for one workspace opens no other", "[system][auth][forward][I6]") {

@@ -2,12 +2,69 @@
 #include "previewd/net/http/forward.hpp"
 
 #include <catch2/catch.hpp>
+#include <optional>
+
+#include "previewd/tests/support/eventually.hpp"
+#include "previewd/tests/support/raw_peer.hpp"
 
 using namespace std::chrono_literals;
 using namespace previewd::net;
 using namespace previewd::net::http;
+using namespace previewd::test;
 
 namespace {
+
+/// One thread's desk, which the test runs, and an application that grants everything.
+class desk_world {
+public:
+  explicit desk_world(std::size_t remembered) : desk{table, settings_of(app, remembered)} {}
+  ~desk_world() {
+    table.close_all(close_reason::stopping);
+    thread.context().restart();
+    thread.context().poll();
+  }
+
+  /// Asks for somebody with this cookie. Whether the application had to be asked.
+  bool asks_for(const std::string& cookie) {
+    request_head head;
+    const std::string text = "GET / HTTP/1.1\r\nHost: localhost\r\nCookie: " + cookie + "\r\n\r\n";
+    REQUIRE_FALSE(read_request_head(text, head));
+    const std::string client = "192.0.2.7";
+    client_waiter waiter;
+    if (const auto known = desk.ask({head, "http", client, {}, {}}, waiter)) {
+      REQUIRE(known->what == forward_verdict::kind::granted);
+      return false;
+    }
+    raw_peer asked = app.accept();
+    asked.send("HTTP/1.1 204 No Content\r\nPreviewd-Project: shop\r\nPreviewd-User: ann\r\n\r\n");
+    while (!waiter.said) {
+      thread.context().restart();
+      REQUIRE(thread.context().run_one_for(deadline) == 1);
+    }
+    REQUIRE(*waiter.said == forward_verdict::kind::granted);
+    return true;
+  }
+
+  raw_server app;
+  io_thread thread{0};
+  live_table table{thread};
+  forward_desk desk;
+
+private:
+  struct client_waiter final : forward_waiter {
+    void judged(const forward_verdict& verdict) override { said = verdict.what; }
+    std::optional<forward_verdict::kind> said;
+  };
+
+  static forward_settings settings_of(const raw_server& app, std::size_t remembered) {
+    forward_settings settings;
+    settings.address.host = "127.0.0.1";
+    settings.address.port = app.port();
+    settings.cache = std::chrono::hours{1};
+    settings.remembered = remembered;
+    return settings;
+  }
+};
 
 forward_verdict verdict_of(const std::string& text) {
   answer_head head;
@@ -117,4 +174,22 @@ TEST_CASE("the application is told of the request by us alone", "[net][http][for
         "X-Forwarded-Host: shop--ann.example\r\nX-Forwarded-Uri: /cart?item=1\r\n"
         "X-Forwarded-For: 192.0.2.7\r\nPreviewd-Workspace: shop/ann\r\nCookie: session=a\r\n"
         "Authorization: Bearer b\r\nOrigin: http://shop--ann.example\r\n\r\n");
+}
+
+TEST_CASE("only so much of what is granted is remembered, and the oldest goes first",
+  "[net][http][forward][I5]") {
+  desk_world world{3};
+  for (const char* const who : {"who=a", "who=b", "who=c"}) CHECK(world.asks_for(who));
+  CHECK_FALSE(world.asks_for("who=a"));
+
+  CHECK(world.asks_for("who=d"));
+  CHECK(world.desk.remembered() == 3);
+  CHECK_FALSE(world.asks_for("who=b"));
+  CHECK_FALSE(world.asks_for("who=c"));
+  CHECK_FALSE(world.asks_for("who=d"));
+  CHECK(world.asks_for("who=a"));
+  CHECK(world.asks_for("who=b"));
+  for (int i = 0; i < 100; ++i) CHECK(world.asks_for("who=" + std::to_string(i)));
+  CHECK(world.desk.remembered() == 3);
+  CHECK(world.desk.asking() == 0);
 }
