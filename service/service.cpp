@@ -19,6 +19,7 @@
 #include "previewd/actors/registry.hpp"
 #include "previewd/net/api/event_streams.hpp"
 #include "previewd/net/api/service_api.hpp"
+#include "previewd/net/auth/encoding.hpp"
 #include "previewd/net/auth/hand_over.hpp"
 #include "previewd/net/auth/key_set.hpp"
 #include "previewd/net/data_plane.hpp"
@@ -121,6 +122,7 @@ net::http::forward_settings forward_of(const settings& wanted, std::size_t threa
   forward.cache = wanted.auth.forward_cache;
   forward.asks = std::max<std::size_t>(1, wanted.auth.forward_asks / threads);
   forward.lifetime = std::chrono::duration_cast<std::chrono::seconds>(wanted.auth.session);
+  forward.secret = net::auth::random_bytes(32);
   return forward;
 }
 
@@ -372,6 +374,8 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
                          auto done) { all->reporter->readiness(here, std::move(done)); },
     .hand_overs = std::move(hand_overs),
   });
+  // The same for all: what one of them has been granted the others know.
+  const net::http::forward_settings forward = forward_of(wanted, threads);
   std::vector<net::io_thread_parts> thread_parts;
   std::vector<net::http::server*> peers;
   for (auto& lane : running->lanes) {
@@ -405,7 +409,7 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
       [all](net::http::exchange_ptr request) { all->api->handle(request); }, loading_pages());
     if (rules) lane->http->demand(*rules);
     lane->http->show(certificate);
-    if (wanted.auth.mode == auth_mode::forward) lane->http->ask(forward_of(wanted, threads));
+    if (wanted.auth.mode == auth_mode::forward) lane->http->ask(forward);
     thread_parts.push_back({&lane->thread, lane->http.get(), lane->socketio.get(),
       lane->attach.get(), lane->events.get()});
     peers.push_back(lane->http.get());

@@ -146,7 +146,9 @@ std::string write_question(const forward_address& address, const forward_questio
 }
 
 forward_desk::forward_desk(live_table& table, forward_settings settings)
-    : table_{table}, settings_{std::move(settings)}, secret_{auth::random_bytes(32)} {}
+    : table_{table}, settings_{std::move(settings)} {
+  if (settings_.secret.empty()) settings_.secret = auth::random_bytes(32);
+}
 
 forward_desk::~forward_desk() = default;
 
@@ -168,7 +170,7 @@ std::string forward_desk::key_of(const forward_question& question) const {
     add_part(text, equal_no_case(each.name, "cookie") ? "c" : "a");
     add_part(text, each.value);
   }
-  return std::string{auth::view_of(auth::hmac_sha256(secret_, text))};
+  return std::string{auth::view_of(auth::hmac_sha256(settings_.secret, text))};
 }
 
 forward_desk::verdict_ptr forward_desk::recall(const std::string& key) {
@@ -182,9 +184,18 @@ forward_desk::verdict_ptr forward_desk::recall(const std::string& key) {
 }
 
 void forward_desk::remember(const std::string& key, verdict_ptr verdict) {
-  if (settings_.cache.count() == 0 || settings_.remembered == 0) return;
-  const auto found = known_.find(key);
+  if (settings_.cache.count() == 0) return;
+  forward_memory what{key, steady_clock::now() + settings_.cache, std::move(verdict)};
+  if (others_) others_(what);
+  learn(std::move(what));
+}
+
+void forward_desk::learn(forward_memory what) {
+  if (settings_.remembered == 0) return;
+  const auto found = known_.find(what.key);
   if (found != known_.end()) {
+    // Both have asked, and this one lately.
+    if (found->second->until >= what.until) return;
     memories_.erase(found->second);
     known_.erase(found);
   }
@@ -192,8 +203,8 @@ void forward_desk::remember(const std::string& key, verdict_ptr verdict) {
     known_.erase(memories_.front().key);
     memories_.pop_front();
   }
-  memories_.push_back({key, steady_clock::now() + settings_.cache, std::move(verdict)});
-  known_.emplace(key, std::prev(memories_.end()));
+  memories_.push_back(std::move(what));
+  known_.emplace(memories_.back().key, std::prev(memories_.end()));
 }
 
 forward_desk::verdict_ptr forward_desk::ask(const forward_question& question, forward_waiter& who) {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <memory>
 #include <string>
@@ -31,6 +32,9 @@ struct forward_settings {
   std::size_t asks = 64;                    // that may be under way at once
   /// How long what is granted lasts for what stays open, where the answer does not say it.
   std::chrono::seconds lifetime{12 * 3600};
+  /// Of the keys under which answers are kept, so that nobody can make two questions meet: the same
+  /// for desks that tell each other. Empty: one of its own.
+  std::string secret;
 };
 
 /// What the application has said.
@@ -77,6 +81,13 @@ protected:
 
 class forward_ask;
 
+/// A good answer under the key of its question, which has nothing of what was asked.
+struct forward_memory {
+  std::string key;
+  steady_clock::time_point until;
+  std::shared_ptr<const forward_verdict> verdict;
+};
+
 /// Asks the application, and remembers what it granted. Questions that are the same are asked once:
 /// same credentials, client address, host and workspace, whatever the path. One I/O thread's.
 class forward_desk {
@@ -90,6 +101,13 @@ public:
   /// It waits no more.
   void leave(forward_waiter& who);
 
+  /// Where the desks of other threads are told what this one has been granted. Before the first
+  /// question.
+  void tell(std::function<void(const forward_memory&)> others) { others_ = std::move(others); }
+
+  /// Another desk with the same secret has been granted this.
+  void learn(forward_memory what);
+
   /// Questions under way, and answers that are remembered.
   std::size_t asking() const noexcept { return asks_.size(); }
   std::size_t remembered() const noexcept { return known_.size(); }
@@ -97,11 +115,6 @@ public:
 private:
   friend class forward_ask;
   using verdict_ptr = std::shared_ptr<const forward_verdict>;
-  struct memory {
-    std::string key;
-    steady_clock::time_point until;
-    verdict_ptr verdict;
-  };
 
   std::string key_of(const forward_question& question) const;
   verdict_ptr recall(const std::string& key);
@@ -111,10 +124,10 @@ private:
 
   live_table& table_;
   forward_settings settings_;
-  std::string secret_;  // of the keys: nobody can make two questions meet
+  std::function<void(const forward_memory&)> others_;
   std::unordered_map<std::string, forward_ask*> asks_;
-  std::list<memory> memories_;  // the oldest comes first
-  std::unordered_map<std::string, std::list<memory>::iterator> known_;
+  std::list<forward_memory> memories_;  // the oldest comes first
+  std::unordered_map<std::string, std::list<forward_memory>::iterator> known_;
   forward_ask* departing_ = nullptr;  // whose waiters are being told
   bool failing_ = false;              // said once, until an answer comes
 };

@@ -449,6 +449,13 @@ server::~server() = default;
 
 void server::set_peers(std::vector<server*> peers) {
   core_->peers = std::move(peers);
+  if (core_->forward)
+    core_->forward->tell([this](const forward_memory& what) {
+      for (server* const peer : core_->peers) {
+        if (peer != this)
+          peer->core_->thread.post([peer, what] { peer->core_->forward->learn(what); });
+      }
+    });
   if (core_->peers.empty() || core_->peers.front() == this) return;
   core_->addresses = core_->peers.front()->core_->addresses;
   core_->workspaces = core_->peers.front()->core_->workspaces;

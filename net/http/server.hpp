@@ -64,8 +64,9 @@ public:
   server(const server&) = delete;
   server& operator=(const server&) = delete;
 
-  /// All threads' servers by the index of their thread, so that connections can move. Before the
-  /// first request.
+  /// All threads' servers by the index of their thread, so that connections can move, and what the
+  /// application grants to one is known to all: either all of them `ask`, or none. Before the first
+  /// request, and after `ask`.
   void set_peers(std::vector<server*> peers);
 
   /// From now on clients have to show who they are. Before the first request.

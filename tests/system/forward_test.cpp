@@ -313,6 +313,15 @@ TEST_CASE(
     CHECK(service.ask(cookie("stranger"), "GET /api/terminals").status == 401);
     CHECK(service.app.asked() == asked + 2);
   }
+  SECTION("what one I/O thread has been granted the others know") {
+    asking_service service{[](settings& wanted) { wanted.io.threads = 4; }};
+    CHECK(service.ask(cookie("ann"), "GET /api/terminals").status == 200);
+    const std::size_t asked = service.app.asked();
+    // Each is a connection of its own, which comes to any of the threads.
+    for (int i = 0; i < 24; ++i)
+      CHECK(service.ask(cookie("ann"), "GET /api/terminals").status == 200);
+    CHECK(service.app.asked() == asked);
+  }
   SECTION("what the application takes back has ended then") {
     asking_service service{[](settings& wanted) { wanted.auth.forward_cache = 50ms; }};
     CHECK(service.ask(cookie("ann"), "GET /api/terminals").status == 200);

@@ -3,6 +3,8 @@
 
 #include <catch2/catch.hpp>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "previewd/tests/support/eventually.hpp"
 #include "previewd/tests/support/raw_peer.hpp"
@@ -17,7 +19,8 @@ namespace {
 /// One thread's desk, which the test runs, and an application that grants everything.
 class desk_world {
 public:
-  explicit desk_world(std::size_t remembered) : desk{table, settings_of(app, remembered)} {}
+  explicit desk_world(std::size_t remembered, std::string secret = {})
+      : desk{table, settings_of(app, remembered, std::move(secret))} {}
   ~desk_world() {
     table.close_all(close_reason::stopping);
     thread.context().restart();
@@ -56,8 +59,10 @@ private:
     std::optional<forward_verdict::kind> said;
   };
 
-  static forward_settings settings_of(const raw_server& app, std::size_t remembered) {
+  static forward_settings
+  settings_of(const raw_server& app, std::size_t remembered, std::string secret) {
     forward_settings settings;
+    settings.secret = std::move(secret);
     settings.address.host = "127.0.0.1";
     settings.address.port = app.port();
     settings.cache = std::chrono::hours{1};
@@ -192,4 +197,30 @@ TEST_CASE("only so much of what is granted is remembered, and the oldest goes fi
   for (int i = 0; i < 100; ++i) CHECK(world.asks_for("who=" + std::to_string(i)));
   CHECK(world.desk.remembered() == 3);
   CHECK(world.desk.asking() == 0);
+}
+
+TEST_CASE("what one desk has been granted another knows, for as long and no longer",
+  "[net][http][forward][I5]") {
+  const std::string secret(32, 's');
+  desk_world one{2, secret};
+  desk_world other{2, secret};
+  std::vector<forward_memory> told;
+  one.desk.tell([&](const forward_memory& what) { told.push_back(what); });
+  other.desk.tell([](const forward_memory&) { FAIL("what is learnt is told nobody"); });
+  CHECK(one.asks_for("who=a"));
+  REQUIRE(told.size() == 1);
+  other.desk.learn(told[0]);
+
+  CHECK_FALSE(other.asks_for("who=a"));
+  forward_memory over = told[0];
+  over.until = steady_clock::now();
+  other.desk.learn(over);  // older news than its own
+  CHECK_FALSE(other.asks_for("who=a"));
+  CHECK(one.asks_for("who=b"));
+  CHECK(one.asks_for("who=c"));
+  for (const forward_memory& each : told) other.desk.learn(each);
+  CHECK(other.desk.remembered() == 2);
+  desk_world stranger{2};
+  for (const forward_memory& each : told) stranger.desk.learn(each);
+  CHECK(stranger.asks_for("who=c"));
 }
