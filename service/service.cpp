@@ -126,7 +126,7 @@ net::http::forward_settings forward_of(const settings& wanted, std::size_t threa
   return forward;
 }
 
-/// Who a Socket.IO client is.
+/// Who a Socket.IO client is, by what can be known without asking the application.
 caf::expected<std::shared_ptr<const net::auth::grant>> client_of(const net::http::access& rules,
   const net::socketio::handshake& request, const std::string& token) {
   if (!rules.takes_tokens()) {
@@ -146,6 +146,54 @@ caf::expected<std::shared_ptr<const net::auth::grant>> client_of(const net::http
   }
   return make_error(errc::not_authenticated,
     "This takes a token: send it as the auth payload {\"token\": \"...\"}.");
+}
+
+/// What the application says of a client.
+caf::expected<std::shared_ptr<const net::auth::grant>>
+client_of(const net::http::forward_verdict& verdict) {
+  switch (verdict.what) {
+    case net::http::forward_verdict::kind::granted:
+      return verdict.who;
+    case net::http::forward_verdict::kind::refused:
+      return make_error(verdict.status == 403 ? errc::not_allowed : errc::not_authenticated,
+        "The application does not let you in.");
+    case net::http::forward_verdict::kind::unavailable:
+      break;
+  }
+  return make_error(errc::timed_out,
+    "The application that says who may (auth.forward_url) has given no answer; try again later.");
+}
+
+constexpr std::size_t most_token_bytes = 8 * 1024;
+
+/// Who a Socket.IO client is. With `auth.mode = forward`, one whose request showed nothing is known
+/// by its token: the application is asked about the request as if it had had it.
+void identify_client(net::http::server& http, const net::socketio::handshake& request,
+  const std::string& token, const net::socketio::previewd_app_parts::identified& done) {
+  const bool is_known = request.grant != nullptr && !request.grant->project.empty();
+  if (http.rules()->takes_tokens() || is_known)
+    return done(client_of(*http.rules(), request, token));
+  const bool is_token =
+    token.size() <= most_token_bytes &&
+    std::all_of(token.begin(), token.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  // It becomes a line of the question: it must be no more than that.
+  if (!is_token)
+    return done(make_error(
+      errc::not_authenticated, "The token is too long, or has characters that none has."));
+  // Of an absolute target the fields do not say which host was meant, and no client sends one here.
+  if (request.target.substr(0, 1) != "/")
+    return done(make_error(errc::not_authenticated, "Ask for a path, without a host."));
+  const std::string authorization = "Bearer " + token;
+  net::http::request_head head;
+  head.method = "GET";
+  head.target = request.target;
+  head.path = head.target.substr(0, head.target.find('?'));
+  if (head.path.size() < head.target.size()) head.query = head.target.substr(head.path.size() + 1);
+  head.host = request.fields["host"];
+  for (const auto& [name, value] : request.fields) head.fields.push_back({name, value});
+  if (!token.empty()) head.fields.push_back({"Authorization", authorization});
+  http.ask_about({head, request.secure ? "https" : "http", request.address, {}, {}},
+    [done](const net::http::forward_verdict& verdict) { done(client_of(verdict)); });
 }
 
 preview_access access_of_new(preview_sharing wanted) {
@@ -384,8 +432,9 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
     net::socketio::previewd_app_parts app_parts{
       system, running->registry, running->registry, *running->terminals};
     if (rules)
-      app_parts.identify = [at = lane.get()](const auto& request, const std::string& token) {
-        return client_of(*at->http->rules(), request, token);
+      app_parts.identify = [at = lane.get()](
+                             const auto& request, const std::string& token, const auto& done) {
+        identify_client(*at->http, request, token, done);
       };
     app_settings.server.engine.client_buffer = wanted.limits.client_buffer;
     app_settings.server.recovery.max_disconnection = wanted.socketio.recovery;

@@ -60,6 +60,13 @@ constexpr std::string_view who_are_you =
   "(POST /api/hand-overs).";
 constexpr std::string_view not_yours = "What you have shown is not for this workspace.";
 
+/// Whether a request has anything by which the application may know who it is.
+bool shows_something(const request_head& head, const http_settings& settings) {
+  if (!head["authorization"].empty()) return true;
+  return settings.withheld_cookies.empty() ? !head["cookie"].empty()
+                                           : has_cookie_of(head, settings.withheld_cookies);
+}
+
 preview_access needed_by(const auth::grant* who, const workspace_key& key) noexcept {
   if (who == nullptr) return preview_access::everyone;
   if (who->covers(key)) return preview_access::members;
@@ -192,6 +199,21 @@ void access::take_out_token(request_head& head, const std::string& address, gran
     head.fields.end());
 }
 
+bool has_cookie_of(const request_head& head, const std::vector<std::string>& names) {
+  for (const field& each : head.fields) {
+    if (!equal_no_case(each.name, "cookie")) continue;
+    std::string_view rest = each.value;
+    while (!rest.empty()) {
+      const std::size_t end = std::min(rest.find(';'), rest.size());
+      const std::string_view pair = trimmed(rest.substr(0, end));
+      if (std::find(names.begin(), names.end(), pair.substr(0, pair.find('='))) != names.end())
+        return true;
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+  }
+  return false;
+}
+
 admission access::admit(request_head& head, const routing& where, const std::string& address,
   const http_settings& settings, route_table& routes) const {
   // What says the same to everybody; but whether a preview exists is not everybody's to know.
@@ -205,6 +227,9 @@ admission access::admit(request_head& head, const routing& where, const std::str
       who = with_cookies(each.value, by_origin ? auth::place::preview : auth::place::service);
   }
   if (parts_.keys == nullptr) {
+    // The application is asked about its token, when that comes.
+    if (who == nullptr && asks_itself(head, where) && !shows_something(head, settings))
+      return {nobody(), {}};
     // A session says it, and what everybody may see needs no asking.
     const bool is_public = where.what == routing::kind::preview &&
                            is_shared(*where.target, preview_access::everyone, routes);

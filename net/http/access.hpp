@@ -87,6 +87,9 @@ private:
 /// What somebody gets whom a preview's access lets in no more, or never has.
 response not_shared(const request_head& head, preview_access needs);
 
+/// Whether a request has one of these cookies.
+bool has_cookie_of(const request_head& head, const std::vector<std::string>& names);
+
 /// The token of an `Authorization: Bearer` value (RFC 6750, section 2.1); empty: there is none.
 std::string_view bearer_token(std::string_view authorization) noexcept;
 

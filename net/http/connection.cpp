@@ -29,21 +29,6 @@ iovec part_of(std::string_view text) {
   return part_of(text.data(), text.size());
 }
 
-bool has_cookie_of(const request_head& head, const std::vector<std::string>& names) {
-  for (const field& each : head.fields) {
-    if (!equal_no_case(each.name, "cookie")) continue;
-    std::string_view rest = each.value;
-    while (!rest.empty()) {
-      const std::size_t end = std::min(rest.find(';'), rest.size());
-      const std::string_view pair = trimmed(rest.substr(0, end));
-      if (std::find(names.begin(), names.end(), pair.substr(0, pair.find('='))) != names.end())
-        return true;
-      rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-  }
-  return false;
-}
-
 std::size_t size_of(const response& answer) {
   return answer.shared_body ? answer.shared_body->size() : answer.body.size();
 }

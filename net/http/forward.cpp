@@ -145,6 +145,24 @@ std::string write_question(const forward_address& address, const forward_questio
   return out += "\r\n";
 }
 
+/// Somebody who waits without being a connection, until he is told.
+class forward_desk::caller final : public forward_waiter {
+public:
+  caller(forward_desk& desk, std::function<void(const forward_verdict&)> done)
+      : desk_{desk}, done_{std::move(done)} {}
+
+  void judged(const forward_verdict& verdict) override {
+    const auto done = std::move(done_);
+    // Destroys *this.
+    desk_.callers_.remove_if([this](const auto& each) { return each.get() == this; });
+    done(verdict);
+  }
+
+private:
+  forward_desk& desk_;
+  std::function<void(const forward_verdict&)> done_;
+};
+
 forward_desk::forward_desk(live_table& table, forward_settings settings)
     : table_{table}, settings_{std::move(settings)} {
   if (settings_.secret.empty()) settings_.secret = auth::random_bytes(32);
@@ -220,6 +238,12 @@ forward_desk::verdict_ptr forward_desk::ask(const forward_question& question, fo
   }
   under_way->second->waiters_.push_back(&who);
   return nullptr;
+}
+
+void forward_desk::ask(
+  const forward_question& question, std::function<void(const forward_verdict& verdict)> done) {
+  caller& who = *callers_.emplace_back(std::make_unique<caller>(*this, std::move(done)));
+  if (const auto verdict = ask(question, who)) who.judged(*verdict);
 }
 
 void forward_desk::leave(forward_waiter& who) {

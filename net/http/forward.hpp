@@ -98,6 +98,11 @@ public:
   /// The verdict, when it is known or cannot be had. Null: `who` is told.
   std::shared_ptr<const forward_verdict> ask(const forward_question& question, forward_waiter& who);
 
+  /// The same for who is no connection: calls `done` once, now or later; not when the thread stops
+  /// before.
+  void
+  ask(const forward_question& question, std::function<void(const forward_verdict& verdict)> done);
+
   /// It waits no more.
   void leave(forward_waiter& who);
 
@@ -114,6 +119,7 @@ public:
 
 private:
   friend class forward_ask;
+  class caller;
   using verdict_ptr = std::shared_ptr<const forward_verdict>;
 
   std::string key_of(const forward_question& question) const;
@@ -128,6 +134,7 @@ private:
   std::unordered_map<std::string, forward_ask*> asks_;
   std::list<forward_memory> memories_;  // the oldest comes first
   std::unordered_map<std::string, std::list<forward_memory>::iterator> known_;
+  std::list<std::unique_ptr<caller>> callers_;
   forward_ask* departing_ = nullptr;  // whose waiters are being told
   bool failing_ = false;              // said once, until an answer comes
 };

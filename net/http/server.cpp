@@ -470,6 +470,14 @@ void server::ask(forward_settings settings) {
   core_->forward = std::make_unique<forward_desk>(core_->live, std::move(settings));
 }
 
+void server::ask_about(
+  const forward_question& question, std::function<void(const forward_verdict& verdict)> done) {
+  forward_question asked = question;
+  if (core_->settings.trusted.contains(asked.client_address))
+    asked.forwarded_for = asked.head["x-forwarded-for"];
+  core_->forward->ask(asked, std::move(done));
+}
+
 access* server::rules() noexcept {
   return core_->rules.get();
 }

@@ -24,7 +24,9 @@ namespace previewd::net::http {
 class access;
 struct access_parts;
 struct connection_move;
+struct forward_question;
 struct forward_settings;
+struct forward_verdict;
 
 /// One proxied WebSocket, for `/debug/connections`.
 struct tunnel_info {
@@ -74,6 +76,12 @@ public:
 
   /// Asks the application who somebody is, where the rules do not know it. Before anybody comes.
   void ask(forward_settings settings);
+
+  /// Asks the application about somebody who says later than by his request who he is, where it is
+  /// asked at all (`ask`). The chain that a trusted peer sent is that of `question.head`. `done` is
+  /// called once, now or later; not when the server stops before.
+  void ask_about(
+    const forward_question& question, std::function<void(const forward_verdict& verdict)> done);
 
   /// What clients are judged by; null: they are not. Lives as long as the server.
   access* rules() noexcept;

@@ -330,6 +330,7 @@ void previewd_app::set_up() {
     caf::anon_send(parts_.events, client_atom_v, connection_id{thread_.index(), session.number()});
   });
   server_.on_session_close([this](engine_session& session) {
+    admitted_.erase(session.number());
     const auto found = connections_.find(session.number());
     if (found == connections_.end()) return;
     if (found->second) caf::anon_send(found->second, closed_atom_v);
@@ -337,19 +338,24 @@ void previewd_app::set_up() {
   });
   if (parts_.identify) {
     main_.use([this](const connect_request& request, auto answer) {
-      const auto who = parts_.identify(request.request, token_in(request.auth));
-      if (who) return answer(std::nullopt);
-      answer(
-        connect_refusal{std::string{to_code(code_of(who.error()))}, api::error_json(who.error())});
+      parts_.identify(request.request, token_in(request.auth),
+        [this, session = request.session, answer](
+          caf::expected<std::shared_ptr<const auth::grant>> who) {
+          if (!who)
+            return answer(connect_refusal{
+              std::string{to_code(code_of(who.error()))}, api::error_json(who.error())});
+          // It may have gone meanwhile.
+          if (connections_.count(session) != 0) admitted_[session] = std::move(*who);
+          answer(std::nullopt);
+        });
     });
   }
   main_.on_connect([this](socket& joined) {
     auto made = std::make_unique<client>(joined);
     if (parts_.identify) {
-      auto who = parts_.identify(joined.session().request(), token_in(joined.auth()));
-      // It was good a moment ago.
-      if (!who) return joined.disconnect();
-      made->grant = std::move(*who);
+      auto who = admitted_.extract(joined.session().number());
+      if (who.empty()) return joined.disconnect();
+      made->grant = std::move(who.mapped());
     }
     if (const auto left = std::static_pointer_cast<const left_projects>(joined.note())) {
       for (const auto& [project, seen] : *left) made->projects[project].seen = seen;
@@ -411,10 +417,10 @@ void previewd_app::set_up_recovery() {
     const auto left = std::static_pointer_cast<const left_projects>(was.note);
     if (!left) return false;
     if (parts_.identify) {
-      const auto who = parts_.identify(request.request, token_in(request.auth));
-      if (!who) return false;
+      const auto who = admitted_.find(request.session);
+      if (who == admitted_.end()) return false;
       // What it may hear now has to be what it heard then.
-      const auth::grant* grant = who->get();
+      const auth::grant* grant = who->second.get();
       for (const auto& [project, seen] : *left) {
         const bool may = !grant || grant->project == auth::any_name || grant->project == project;
         if (!may || was.rooms.count(room_for(grant, project)) == 0) return false;

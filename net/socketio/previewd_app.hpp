@@ -51,10 +51,11 @@ struct previewd_app_parts {
   registry_actor registry;
   event_source_actor events;
   terminal::terminal_hub& terminals;
-  /// Who a client is, by its handshake and the `token` that it sent along (empty: none). An error
-  /// is its `connect_error`. Null: nobody has to show who he is.
-  std::function<caf::expected<std::shared_ptr<const auth::grant>>(
-    const handshake& request, const std::string& token)>
+  /// Finds out who a client is, by its handshake and the `token` that it sent along (empty: none),
+  /// and calls `done` once, at once or later, on the thread; not when it stops before. An error is
+  /// the client's `connect_error`. Null: nobody has to show who he is.
+  using identified = std::function<void(caf::expected<std::shared_ptr<const auth::grant>> who)>;
+  std::function<void(const handshake& request, const std::string& token, identified done)>
     identify{};
 };
 
@@ -144,6 +145,8 @@ private:
   previewd_app_settings settings_;
   std::unordered_map<uint64_t, ws_connection_actor>
     connections_;  // by the session's number; null: not adopted yet
+  /// Who has been identified, by the session's number, until he has joined.
+  std::unordered_map<uint64_t, std::shared_ptr<const auth::grant>> admitted_;
   std::unordered_map<uint64_t, std::unique_ptr<client>> clients_;  // by the socket's number
   std::deque<std::pair<std::string, shared_packet>> exits_;        // the newest ones, by terminal
   server server_;

@@ -389,7 +389,7 @@ void server::check(
     admitted(*who, space, *auth);
     return;
   }
-  const connect_request request{who->session.request(), *auth};
+  const connect_request request{who->session.request(), *auth, session};
   space.checks_[index](
     request, [this, session, &space, auth, index](std::optional<connect_refusal> refusal) {
       if (!refusal) return check(session, space, auth, index + 1);
@@ -421,7 +421,8 @@ void server::admitted(client& who, name_space& space, const json& auth) {
     // More than may wait for it would put it out again.
     if (back && bytes_of(back->missed) > settings_.engine.client_buffer / 2) back.reset();
     if (back && space.return_ &&
-        !space.return_({who.session.request(), auth}, back->was, back->missed))
+        !space.return_(
+          {who.session.request(), auth, who.session.number()}, back->was, back->missed))
       back.reset();
     if (back) {
       id = std::move(back->was.id);

@@ -137,6 +137,7 @@ private:
 struct connect_request {
   const handshake& request;
   const nlohmann::json& auth;
+  uint64_t session = 0;  // whose it is (`engine_session::number`)
 };
 
 /// Why a client may not join: what its `connect_error` gets.

@@ -173,7 +173,8 @@ TEST_CASE("the application says who may, for everything there is", "[system][aut
   CHECK_FALSE(websocket_client{service.live->port(), attach}.is_open());
   CHECK_FALSE(websocket_client{service.live->port(), attach, cookie("bob")}.is_open());
   CHECK(websocket_client{service.live->port(), attach, cookie("ann")}.is_open());
-  CHECK(event_client{service.live->port(), nullptr}.connected.empty());
+  CHECK(event_client{service.live->port(), nullptr}.connected.rfind("44", 0) == 0);
+  CHECK(event_client{service.live->port(), nullptr, cookie("stranger")}.connected.empty());
   event_client client{service.live->port(), nullptr, cookie("ann")};
   CHECK(client.connected.rfind("40", 0) == 0);
   CHECK(client.ask("joinProject", {{"projectId", "shop"}}).at("ok") == true);
@@ -358,6 +359,64 @@ TEST_CASE(
   CHECK(another.status == 503);
   for (std::size_t i = 1; i < clients.size(); ++i) CHECK(has(clients[i].read_head(), " 200 "));
   CHECK(service.app.asked() == before + 1);
+}
+
+TEST_CASE(
+  "the application is asked about the token of a Socket.IO client", "[system][auth][forward][I6]") {
+  asking_service service{[](settings& wanted) { wanted.auth.forward_timeout = 500ms; }};
+  service.app.set([](const std::string& head) {
+    if (has(head, "Authorization: Bearer anns-token\r\n")) return grant("shop", "ann");
+    if (has(head, "Authorization: Bearer banned")) return usual("who=banned");
+    if (has(head, "Authorization: Bearer garbage")) return usual("who=garbage");
+    return usual(head);
+  });
+  const auto with = [&](const char* token, const std::string& fields = {}) {
+    return event_client{service.live->port(), {{"token", token}}, fields};
+  };
+
+  event_client client = with("anns-token", "Cookie: theme=dark\r\nPreviewd-User: *\r\n");
+  const std::string seen = service.app.last();
+  CHECK(client.connected.rfind("40", 0) == 0);
+  CHECK(has(seen, "X-Forwarded-Uri: /socket.io/?EIO=4&transport=websocket\r\n"));
+  CHECK(has(seen, "X-Forwarded-For: 127.0.0.1\r\n"));
+  CHECK_FALSE(has(seen, "Previewd-"));
+  CHECK(client.ask("joinProject", {{"projectId", "shop"}}).at("ok") == true);
+  CHECK(client.ask("joinProject", {{"projectId", "other"}}).at("ok") == false);
+  CHECK(has(with("bobs-token").connected, "not_authenticated"));
+  CHECK(has(with("banned").connected, "not_allowed"));
+  CHECK(has(with("garbage").connected, "timed_out"));
+  for (const char* const token : {"bobs-token", "banned", "garbage", "a\r\nCookie: who=root"})
+    CHECK(with(token).connected.rfind("44", 0) == 0);
+  CHECK(has(event_client{service.live->port(), nullptr}.connected, "not_authenticated"));
+  websocket_client absolute{
+    service.live->port(), "http://localhost/socket.io/?EIO=4&transport=websocket"};
+  REQUIRE(absolute.is_open());
+  absolute.next();
+  absolute.text("40{\"token\":\"anns-token\"}");
+  CHECK(has(absolute.next()->payload, "not_authenticated"));
+  // A token in the packet does not make good what the request has shown.
+  CHECK(with("anns-token", cookie("stranger")).connected.empty());
+}
+
+TEST_CASE("a Socket.IO client that polls, behind a trusted proxy, is asked about by its token",
+  "[system][auth][forward]") {
+  asking_service service{[](settings& wanted) { wanted.proxy.trusted = {"127.0.0.1"}; }};
+  service.app.set([](const std::string& head) {
+    return has(head, "Authorization: Bearer anns-token\r\n") ? grant("shop", "ann") : usual(head);
+  });
+  const std::string polling = " /socket.io/?EIO=4&transport=polling";
+  const std::string chain = "X-Forwarded-For: 203.0.113.5\r\n";
+
+  const http_answer opened = fetch(service.live->port(), "GET" + polling, chain);
+  REQUIRE(opened.status == 200);
+  const std::string sid = json::parse(opened.body.substr(1)).at("sid");
+  const std::string session = polling + "&sid=" + sid;
+  CHECK(
+    fetch(service.live->port(), "POST" + session, chain, "40{\"token\":\"anns-token\"}").status ==
+    200);
+  CHECK(fetch(service.live->port(), "GET" + session, chain).body.rfind("40{", 0) == 0);
+  CHECK(has(service.app.last(), "X-Forwarded-For: 203.0.113.5, 127.0.0.1\r\n"));
+  fetch(service.live->port(), "POST" + session, chain, "1");  // it goes
 }
 
 TEST_CASE("a browser's page gets what the application says to it", "[system][auth][forward]") {
