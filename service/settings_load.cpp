@@ -300,8 +300,8 @@ private:
         log::one_line(path) + ", line " + std::to_string(key.source().begin.line);
       // Names have two parts at most; whoever writes more of them does not choose how deep we go.
       if (node.is_table() && above.empty() && find(name) == nullptr) {
-        if (!is_group(name)) return unknown("", name, source);
         if (auto sentence = read_table(*node.as_table(), name + '.', path)) return sentence;
+        if (!is_group(name)) return unknown("", name, source);
         continue;
       }
       const setting* one = find(name);

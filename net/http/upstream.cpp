@@ -105,7 +105,16 @@ port_guard::port_guard() {
   if (auto opened = os::sock_diag::open()) diag_.emplace(std::move(*opened));
 }
 
-error_code port_guard::check(const upstream_server& server) {
+error_code port_guard::check(upstream_server& server, uint64_t connection) {
+  // Of many that are made in one round of the loop the first asks for all.
+  if (server.proved >= connection) return {};
+  const uint64_t made = made_;
+  const error_code failed = ask(server);
+  if (!failed) server.proved = made;
+  return failed;
+}
+
+error_code port_guard::ask(const upstream_server& server) {
   const std::vector<uint64_t>& own = server.what.inodes;
   if (own.empty() || missing_) return {};
   if (!diag_) {
@@ -181,6 +190,7 @@ void upstream_link::connect() {
     }
   }
   connecting_ = std::move(socket);
+  number_ = guard_.made();
   asio::post(context(), [next = counted([this, failed](const error_code&, std::size_t) {
     reached(failed);
   })]() mutable { next(error_code{}); });
@@ -195,6 +205,7 @@ void upstream_link::connect_later() {
     } else {
       // Watched again by whoever has it next.
       connecting_ = socket_.release();
+      number_ = guard_.made();
       reached(failed);
     }
   }));
@@ -205,7 +216,7 @@ void upstream_link::reached(const error_code& error) {
   if (!failed) {
     const int on = 1;  // only slower without it
     ::setsockopt(connecting_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    failed = guard_.check(*server_);
+    failed = guard_.check(*server_, number_);
   }
   if (!failed && server_->what.upstream.scheme == scheme::https) {
     failed = encrypt();

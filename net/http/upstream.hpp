@@ -60,6 +60,9 @@ struct upstream_server {
   /// Of its last connection, where it speaks HTTPS.
   std::shared_ptr<tls::session_slot> session = std::make_shared<tls::session_slot>();
 
+  /// The last connection that is known to have led to it (`port_guard`), and all before.
+  uint64_t proved = 0;
+
   std::unordered_set<server_user*> users;
   std::vector<upstream_link*> idle;  // the last one used comes last
 
@@ -78,14 +81,20 @@ public:
   /// connection; what cannot be had now is tried again when it is needed.
   port_guard();
 
+  /// A connection has been made: its number.
+  uint64_t made() noexcept { return ++made_; }
+
   /// To be asked when a connection has been made. One of the route's sockets listens still: as the
-  /// port was never free, it is that server's connection. Nobody else's socket listens there by
-  /// itself, but for SO_REUSEPORT, which the kernel grants to the same user only (socket(7)).
-  /// Errors: `connection_refused`; a shortage (`is_our_shortage`). None where the sockets are not
-  /// known, or the kernel has no socket diagnosis.
-  error_code check(const upstream_server& server);
+  /// port was never free, it is that server's connection, and so is each that was made before.
+  /// Nobody else's socket listens there by itself, but for SO_REUSEPORT, which the kernel grants to
+  /// the same user only (socket(7)). Errors: `connection_refused`; a shortage (`is_our_shortage`).
+  /// None where the sockets are not known, or the kernel has no socket diagnosis.
+  error_code check(upstream_server& server, uint64_t connection);
 
 private:
+  error_code ask(const upstream_server& server);
+
+  uint64_t made_ = 0;
   std::optional<os::sock_diag> diag_;
   bool missing_ = false;  // the kernel has none
   std::vector<os::listening_socket> sockets_;
@@ -177,6 +186,7 @@ private:
   port_guard& guard_;
   tls_client& tls_;
   os::unique_fd connecting_;  // until it is there, and known to be the server
+  uint64_t number_ = 0;       // among the connections that were made
   ready_socket socket_;
   std::array<iovec, 2> parts_{};  // of the write under way
   tls_hold hold_;
