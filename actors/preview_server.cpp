@@ -56,7 +56,8 @@ public:
 
   void leader_ended(exit_status status) {
     state().leader_gone = true;
-    state().leader_exit = std::move(status);
+    // How it ended is known of a terminal's own process, which may be only what started the server.
+    if (description_.pid == description_.job_leader) state().own_exit = std::move(status);
     decide();
   }
 
@@ -206,7 +207,7 @@ private:
     const bool under_a_shell = description_.job_leader != 0 && description_.job_leader != st.shell;
     const bool shell_is_back =
       under_a_shell && st.was_foreground && st.shell != 0 && st.foreground == st.shell;
-    if (st.leader_gone || shell_is_back) end(reason_seen(), st.leader_exit);
+    if (st.leader_gone || shell_is_back) end(reason_seen(), st.own_exit);
   }
 
   void end(stop_reason reason, exit_status status) {

@@ -11,10 +11,10 @@ struct preview_server_state {
   static inline const char* name = "preview_server";
   preview_server_state() = default;
 
-  bool down = false;         // its sockets are gone
-  bool leader_gone = false;  // the leader of its job has ended
-  bool ended = false;        // the registry has been told that it is gone for good
-  exit_status leader_exit;
+  bool down = false;                    // its sockets are gone
+  bool leader_gone = false;             // the leader of its job has ended
+  bool ended = false;                   // the registry has been told that it is gone for good
+  exit_status own_exit;                 // of the server's own process, where that is known
   observer seen_by = observer::kernel;  // who saw it first that it does not answer
   caf::optional<observer> asking;       // on whose behalf the kernel is being asked
   uint32_t asked_again = 0;             // since its owners were found ending

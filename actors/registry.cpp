@@ -142,8 +142,11 @@ public:
         log::info("terminal_exited",
           "Terminal exited, removing preview server for " + server_key(entry->info.key),
           {{"terminal", id}});
-      for (const server_ref& ref : servers)
-        remove(ref, {stop_reason::terminal_exited, observer::kernel, status});
+      for (const server_ref& ref : servers) {
+        const bool is_own = table_.find(ref)->info.pid == entry->info.pid;
+        remove(
+          ref, {stop_reason::terminal_exited, observer::kernel, is_own ? status : exit_status{}});
+      }
     } else {
       for (const server_ref& ref : servers) {
         server_entry* server = table_.find(ref);

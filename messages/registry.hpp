@@ -55,7 +55,8 @@ struct project_snapshot {
   }
 };
 
-/// Why a server is to be removed, by whom it was seen, and how its process ended if that is known.
+/// Why a server is to be removed, by whom it was seen, and how its own process ended if that is
+/// known.
 struct stop_cause {
   stop_reason reason = stop_reason::process_exited;
   observer seen_by = observer::kernel;

@@ -56,8 +56,31 @@ TEST_CASE(
   w.run();
 
   w.check_gone(stop_reason::process_exited);
-  CHECK(w.last_stop().exit == exit_status{130, {}});
+  CHECK(w.last_stop().exit == exit_status{});  // the leader is not the server
   CHECK(w.deterministic.running_actors() == w.actors_before_server);
+}
+
+TEST_CASE("how a server ended is told when it is the terminal's own process, and not of another",
+  "[actors][removal]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  server_description what = w.dev_server(terminal);
+  what.job_leader = terminal.pid;
+  const bool is_that_process = GENERATE(true, false);
+  what.pid = is_that_process ? terminal.pid : terminal.pid + 1;
+  w.add(what);
+
+  SECTION("its leader is gone, and then it listens no more") {
+    w.kernel.end_leader(terminal.pid);
+    w.kernel.close(1);
+  }
+  SECTION("its terminal exits") {
+    caf::anon_send(w.io.terminals.at(terminal.id).actor, exited_atom_v, exit_status{130, {}});
+  }
+  w.run();
+
+  REQUIRE(w.io.count(event_kind::server_stopped) == 1);
+  CHECK(w.last_stop().exit == (is_that_process ? exit_status{130, {}} : exit_status{}));
 }
 
 TEST_CASE("a server whose socket is gone while the shell has the terminal again is removed at once",

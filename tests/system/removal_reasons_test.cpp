@@ -220,6 +220,34 @@ TEST_CASE("process_exited: the terminal's own command is killed, and its signal 
   CHECK(stopped->stop->exit == exit_status{caf::none, "SIGKILL"});
 }
 
+TEST_CASE(
+  "process_exited: of a server that outlives its terminal's command, whose exit is not its own",
+  "[system][removal][reasons]") {
+  settings wanted = quick();
+  wanted.terminal.on_exit = exit_policy::keep;
+  watched w{wanted};
+  // The command ends once it has read a line.
+  const std::string script = dev_server + " 0 stubborn & read line; exit 5";
+  const http_answer opened =
+    fetch(w.live.port(), "POST /api/terminals", "Content-Type: application/json\r\n",
+      nlohmann::json{{"project", "shop"}, {"user", "bob"}, {"command", {"bash", "-c", script}}}
+        .dump());
+  REQUIRE(opened.status == 201);
+  const auto started = w.live.events.wait_for(event_kind::server_started);
+  REQUIRE(started);
+  w.live.type(nlohmann::json::parse(opened.body)["id"], "\r");
+  const auto exited = w.live.events.wait_for(event_kind::terminal_exit);
+  REQUIRE(exited);
+  CHECK(exited->terminal->exit == exit_status{5, {}});
+
+  kill(started->server->pid, SIGKILL);
+
+  const auto stopped = w.live.events.wait_for(event_kind::server_stopped);
+  REQUIRE(stopped);
+  CHECK(stopped->stop->ref == started->server->ref);
+  CHECK(stopped->stop->exit == exit_status{});
+}
+
 TEST_CASE("terminal_exited", "[system][removal][reasons]") {
   watched w;
   const event started = w.start("0 &");
@@ -228,7 +256,7 @@ TEST_CASE("terminal_exited", "[system][removal][reasons]") {
 
   const stop_record record = w.check_told(started.server->ref, stop_reason::terminal_exited,
     {"Terminal exited, removing preview server for shop_ann", plain_line});
-  CHECK(record.exit == exit_status{3, {}});
+  CHECK(record.exit == exit_status{});  // that is how the shell ended
   CHECK(record.terminal_id == w.terminal);
 }
 
