@@ -61,6 +61,14 @@ public:
     decide();
   }
 
+  void owner_changed(int32_t pid, std::string command) {
+    if (state().down) return;
+    description_.pid = pid;
+    // It outlives the process whose status that was.
+    state().own_exit = {};
+    self_->send(registry_, owner_atom_v, ref_, pid, std::move(command));
+  }
+
   void foreground_changed(int32_t group, int32_t shell) {
     preview_server_state& st = state();
     st.foreground = group;
@@ -260,6 +268,8 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
   return {
     [=](gone_atom, steady_moment noticed) { w->sockets_gone(noticed); },
     [=](leader_atom, exit_status& status) { w->leader_ended(std::move(status)); },
+    [=](
+      owner_atom, int32_t pid, std::string& command) { w->owner_changed(pid, std::move(command)); },
     [=](foreground_atom, int32_t group, int32_t shell) { w->foreground_changed(group, shell); },
     [=](refused_atom, observer who) { w->refused(who); },
     [=](confirm_atom, const listener_state& what) { w->kernel_said(what); },

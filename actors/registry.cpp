@@ -294,6 +294,14 @@ public:
     after_change(ref.key);
   }
 
+  /// Of one that is not known the command still says what was started.
+  void owner_changed(const server_ref& ref, int32_t pid, const std::string& command) {
+    server_entry* entry = table_.find(ref);
+    if (entry == nullptr || entry->removal) return;
+    entry->description.pid = entry->info.pid = pid;
+    if (!command.empty()) entry->description.command = entry->info.command = command;
+  }
+
   void health_changed(const server_ref& ref, const server_health& health) {
     if (server_entry* entry = table_.find(ref)) entry->info.health = health;
   }
@@ -972,6 +980,9 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
     },
     [=](identity_atom, const server_ref& ref, const server_description& what) {
       r->identified(ref, what);
+    },
+    [=](owner_atom, const server_ref& ref, int32_t pid, const std::string& command) {
+      r->owner_changed(ref, pid, command);
     },
     [=](health_atom, const server_ref& ref, const server_health& health) {
       r->health_changed(ref, health);

@@ -39,7 +39,8 @@ public:
 
   /// Watches a registered server's sockets and job, and looks at once whether they are still there.
   /// `gone` when the last socket has left the kernel's table (once), `leader` when the leader of
-  /// its job has ended (once; 0: not watched).
+  /// its job has ended (once; 0: not watched). `owner` when the first of the owners, or whoever was
+  /// named after it, holds none of the sockets any more while they are there.
   virtual void watch(const server_ref& ref, std::vector<listener_id> listeners,
     std::vector<int32_t> owners, int32_t job_leader, preview_server_actor reply_to) = 0;
 

@@ -2,6 +2,7 @@
 
 #include <caf/meta/type_name.hpp>
 #include <cstdint>
+#include <string>
 
 #include "previewd/messages/caf.hpp"
 #include "previewd/messages/connection.hpp"
@@ -41,6 +42,9 @@ using preview_server_actor = caf::typed_actor<
   accepts<gone_atom, steady_moment>,
   // The leader of its job has ended; the status when it was our child. From the kernel watch.
   accepts<leader_atom, exit_status>,
+  // Who was known to hold its sockets does no more; this process does, and its command for display.
+  // 0 and nothing: somebody does, and who is not known. From the kernel watch.
+  accepts<owner_atom, int32_t, std::string>,
   // The process group that has its terminal now, and the shell's own. From the registry.
   accepts<foreground_atom, int32_t, int32_t>,
   // A connection was refused, or reset before the first byte. At most one a generation and observer

@@ -125,6 +125,9 @@ using registry_actor = caf::typed_actor<
   accepts<state_atom, server_ref, server_state, std::string>,
   // What a look at a registered server showed, later than its registration. From its detector.
   accepts<identity_atom, server_ref, server_description>,
+  // Another process holds its sockets now, and the command of that one (preview_server_actor). From
+  // its preview_server.
+  accepts<owner_atom, server_ref, int32_t, std::string>,
   // The newest health check, and the number of tunnels. From its preview_server.
   accepts<health_atom, server_ref, server_health>, accepts<tunnel_atom, server_ref, uint64_t>,
 

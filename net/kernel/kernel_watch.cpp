@@ -251,6 +251,7 @@ private:
     server_ref ref;
     std::vector<listener_id> listeners;
     std::vector<watched_owner> owners;
+    pid_t told_owner = 0;  // who is known to the server to hold its sockets; 0: nobody
     int32_t job_leader = 0;
     watch_number leader_watch = 0;
     bool leader_unknown = false;  // whether it lives cannot be told for the moment
@@ -300,6 +301,8 @@ private:
   void update_known();
   void find_owners();
   void tell_listeners();
+  void tell_owners();
+  void search_owners(watched_server& server);
   void follow_owners(watched_server& server);
   void owner_ended(uint64_t generation);
   bool is_listening(const watched_server& server) const;
@@ -543,6 +546,7 @@ void kernel_watcher::implementation::look(const server_ref* asked, clock::time_p
   }
   check_servers();
   find_owners();
+  tell_owners();
   tell_listeners();
   schedule();
 }
@@ -686,6 +690,46 @@ void kernel_watcher::implementation::tell_listeners() {
   }
 }
 
+/// Names another holder of each server whose last named one holds its sockets no more.
+void kernel_watcher::implementation::tell_owners() {
+  for (auto& entry : servers_) {
+    watched_server& server = entry.second;
+    const auto is_told = [&](const watched_owner& owner) {
+      return owner.process.pid == server.told_owner;
+    };
+    if (server.told_gone || std::any_of(server.owners.begin(), server.owners.end(), is_told))
+      continue;
+    if (server.owners.empty() && server.told_owner != 0) search_owners(server);
+    // Nothing is learnt from what could not be seen.
+    if (search_failing_) return;
+    const pid_t pid = server.owners.empty() ? 0 : server.owners.front().process.pid;
+    if (pid == std::exchange(server.told_owner, pid)) continue;
+    caf::anon_send(
+      server.actor, owner_atom_v, pid, pid == 0 ? std::string{} : os::read_command(pid));
+  }
+}
+
+/// Looks at all processes: for a socket that is there still while nobody of its terminal has it, or
+/// whose terminal is not followed any more. That is rare, so it may take its 20 ms.
+void kernel_watcher::implementation::search_owners(watched_server& server) {
+  std::vector<pid_t> pids;
+  search_failing_ = os::is_shortage(os::append_processes(pids));
+  for (const pid_t pid : pids) {
+    if (search_failing_) return;
+    inodes_.clear();
+    search_failing_ = os::is_shortage(os::append_socket_inodes(pid, inodes_));
+    const bool holds =
+      std::any_of(server.listeners.begin(), server.listeners.end(), [&](const listener_id& one) {
+        return std::find(inodes_.begin(), inodes_.end(), one.inode) != inodes_.end();
+      });
+    if (const auto stat = os::read_stat(pid); holds && stat && stat->is_alive())
+      server.owners.push_back({stat->id(), 0});
+  }
+  std::sort(server.owners.begin(), server.owners.end(),
+    [](const watched_owner& a, const watched_owner& b) { return a.process < b.process; });
+  follow_owners(server);
+}
+
 // Terminals.
 
 void kernel_watcher::implementation::track(
@@ -761,6 +805,7 @@ void kernel_watcher::implementation::watch(const server_ref& ref,
   server.ref = ref;
   server.listeners = std::move(listeners);
   server.actor = std::move(reply_to);
+  if (!owners.empty()) server.told_owner = owners.front();
   for (const int32_t pid : owners) {
     if (pid <= 0) continue;
     const auto stat = os::read_stat(pid);

@@ -83,6 +83,38 @@ TEST_CASE("how a server ended is told when it is the terminal's own process, and
   CHECK(w.last_stop().exit == (is_that_process ? exit_status{130, {}} : exit_status{}));
 }
 
+TEST_CASE("who holds a server's socket is shown as it is known, and of no later one",
+  "[actors][removal][I1]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  server_description what = w.dev_server(terminal);
+  what.job_leader = what.pid = terminal.pid;
+  what.command = "serve";
+  const server_ref server = w.add(what);
+  const preview_server_actor actor = w.io.route_of(server)->server;
+  w.kernel.end_leader(terminal.pid);
+
+  caf::anon_send(actor, owner_atom_v, job + 7, std::string{"serve --child"});
+  w.run();
+  CHECK(w.status().servers.front().pid == job + 7);
+  CHECK(w.status().servers.front().command == "serve --child");
+  caf::anon_send(actor, owner_atom_v, 0, std::string{});
+  w.run();
+  CHECK(w.status().servers.front().pid == 0);
+  CHECK(w.status().servers.front().command == "serve --child");
+  w.kernel.close(1);
+  w.run();
+
+  // It has outlived the process whose status is known.
+  REQUIRE(w.io.count(event_kind::server_stopped) == 1);
+  CHECK(w.last_stop().exit == exit_status{});
+  const server_ref next = w.add(w.dev_server(terminal, 5173, 2));
+  caf::anon_send(w.registry, owner_atom_v, server, job + 9, std::string{"late"});
+  w.run();
+  CHECK(w.status().servers.front().ref == next);
+  CHECK(w.status().servers.front().pid == job + 1);
+}
+
 TEST_CASE("a server whose socket is gone while the shell has the terminal again is removed at once",
   "[actors][removal]") {
   running_server w;

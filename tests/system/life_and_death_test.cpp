@@ -147,6 +147,13 @@ TEST_CASE(
   CHECK(
     p.live.get_json("/api/preview-status/shop/ann")["server"]["generation"] == p.server.generation);
   CHECK(p.live.events.size() == 1);
+  int32_t holder = 0;
+  CHECK(eventually([&] {
+    const auto server = p.live.get_json("/api/preview-status/shop/ann")["server"];
+    holder = server["pid"].is_number() ? server["pid"].get<int32_t>() : 0;
+    return holder != p.pid;
+  }));
+  CHECK(alive(holder));
 }
 
 TEST_CASE("the server closes its socket and runs on", "[system][removal]") {

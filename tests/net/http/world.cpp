@@ -57,6 +57,7 @@ preview_server_actor told_servers::make() {
         [](gone_atom, steady_moment) {},
         [](confirm_atom) {},
         [](leader_atom, const exit_status&) {},
+        [](owner_atom, int32_t, const std::string&) {},
         [](foreground_atom, int32_t, int32_t) {},
         [s](refused_atom, observer who) { s->note([&] { s->refusals.push_back(who); }); },
         [](confirm_atom, const listener_state&) {},

@@ -27,12 +27,12 @@ const std::string id = "t-kernel-" + std::to_string(::getpid());
 const server_ref ref{.key = {.project = "shop", .user = "ann"}, .generation = 7};
 
 /// A Python program that listens and says where: `port=N`, and then does `then`.
-std::vector<std::string> listening(const std::string& then = "signal.pause()") {
+std::vector<std::string>
+listening(const std::string& then = "signal.pause()", const std::string& before = {}) {
   return {"python3", "-c",
     "import os, signal, socket, sys, time\n"
-    "s = socket.create_server(('127.0.0.1', 0))\n"
-    "print('port=%d' % s.getsockname()[1], flush=True)\n" +
-      then + "\n"};
+    "s = socket.create_server(('127.0.0.1', 0))\n" +
+      before + "print('port=%d' % s.getsockname()[1], flush=True)\n" + then + "\n"};
 }
 
 std::vector<std::string> interactive_bash() {
@@ -278,6 +278,46 @@ TEST_CASE("a socket that another process shares stays until that one closes it",
   const auto said = world.server_in->await();
   REQUIRE(said);
   CHECK(said->what == server_said::kind::gone);
+}
+
+TEST_CASE("who holds a socket is named anew when the one that did has ended", "[net][kernel]") {
+  kernel_world world;
+  const bool is_tracked = GENERATE(true, false);
+  // What is told of the child comes after its terminal is forgotten, if it is.
+  test_terminal terminal{world.reaper,
+    listening("signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+              "sys.stdin.readline()\n"
+              "child = os.fork()\n"
+              "if child: print('child=%d' % child, flush=True)\n"
+              "else: os.execvp('sleep', ['sleep', '1000'])\n"
+              "signal.pause()",
+      "s.set_inheritable(True)\n"),
+    {mark()}};
+  world.track(id, terminal.pid());
+  const auto port = terminal.await_number("port=");
+  REQUIRE(port);
+  const auto facts = world.await_port(static_cast<uint16_t>(*port));
+  REQUIRE(facts);
+  world.watch(ref, *facts);
+  REQUIRE(world.confirm(ref)->listening);
+  if (!is_tracked) world.kernel->untrack(id);
+  terminal.type("\n");
+  const auto child = terminal.await_number("child=");
+  REQUIRE(child);
+  REQUIRE(test::eventually([&] { return os::read_command(*child) == "sleep 1000"; }));
+  REQUIRE(world.confirm(ref)->listening);
+  CHECK(world.owner_in->size() == 0);
+
+  ::kill(terminal.pid(), SIGKILL);
+  const auto owner = world.owner_in->await();
+  ::kill(*child, SIGKILL);
+
+  REQUIRE(owner);
+  CHECK(owner->pid == *child);
+  CHECK(owner->command == "sleep 1000");
+  CHECK(world.server_in->await(
+    [](const server_said& what) { return what.what == server_said::kind::gone; }));
+  CHECK(world.owner_in->size() == 0);
 }
 
 TEST_CASE("a stopped server listens, and is told to be stopped", "[net][kernel]") {

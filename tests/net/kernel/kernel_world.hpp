@@ -74,9 +74,16 @@ struct server_said {
   listener_state state;
 };
 
+/// The process that holds a server's sockets now, and its command.
+struct owner_said {
+  int32_t pid = 0;
+  std::string command;
+};
+
 using terminal_inbox = inbox<terminal_said>;
 using detector_inbox = inbox<std::vector<listener_fact>>;
 using server_inbox = inbox<server_said>;
+using owner_inbox = inbox<owner_said>;
 
 inline terminal_actor::behavior_type
 recording_terminal(terminal_actor::pointer self, std::shared_ptr<terminal_inbox> to) {
@@ -107,14 +114,17 @@ recording_detector(detector_actor::pointer, std::shared_ptr<detector_inbox> to) 
   };
 }
 
-inline preview_server_actor::behavior_type
-recording_server(preview_server_actor::pointer self, std::shared_ptr<server_inbox> to) {
+inline preview_server_actor::behavior_type recording_server(preview_server_actor::pointer self,
+  std::shared_ptr<server_inbox> to, std::shared_ptr<owner_inbox> owners) {
   return {
     [to](gone_atom, steady_moment) {
       to->put({server_said::kind::gone, {}, {}});
     },
     [to](leader_atom, const exit_status& status) {
       to->put({server_said::kind::leader, status, {}});
+    },
+    [owners](owner_atom, int32_t pid, const std::string& command) {
+      owners->put({pid, command});
     },
     [](foreground_atom, int32_t, int32_t) {},
     [](refused_atom, observer) {},
@@ -142,7 +152,7 @@ public:
     system_ = std::make_unique<caf::actor_system>(config_);
     terminal = system_->spawn(recording_terminal, terminal_in);
     detector = system_->spawn(recording_detector, detector_in);
-    server = system_->spawn(recording_server, server_in);
+    server = system_->spawn(recording_server, server_in, owner_in);
     kernel = std::make_unique<net::kernel::kernel_watcher>(reaper, settings);
     kernel->start();
   }
@@ -188,6 +198,7 @@ public:
   std::shared_ptr<terminal_inbox> terminal_in = std::make_shared<terminal_inbox>();
   std::shared_ptr<detector_inbox> detector_in = std::make_shared<detector_inbox>();
   std::shared_ptr<server_inbox> server_in = std::make_shared<server_inbox>();
+  std::shared_ptr<owner_inbox> owner_in = std::make_shared<owner_inbox>();
   os::child_reaper reaper;
   terminal_actor terminal;
   detector_actor detector;
