@@ -45,7 +45,15 @@ public:
     state().down = true;
     self_->send(registry_, down_atom_v, ref_, noticed);
     decide();
-    if (!state().ended) self_->delayed_send(self_, hold_, tick_atom_v);
+    if (state().ended) return;
+    self_->delayed_send(self_, hold_, tick_atom_v);
+    // No detector looks for what comes after it.
+    if (description_.by_hand && description_.terminal_id.empty())
+      ports_.kernel->await_successor(ref_, description_.upstream);
+  }
+
+  void succeeded(std::vector<listener_fact> by) {
+    if (!state().ended) self_->send(registry_, listeners_atom_v, ref_, std::move(by));
   }
 
   void hold_over() {
@@ -62,7 +70,8 @@ public:
   }
 
   void owner_changed(int32_t pid, std::string command) {
-    if (state().down) return;
+    // Of one that runs in no terminal of its workspace nobody is told who it is.
+    if (state().down || description_.terminal_id.empty()) return;
     description_.pid = pid;
     // It outlives the process whose status that was.
     state().own_exit = {};
@@ -270,6 +279,7 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
     [=](leader_atom, exit_status& status) { w->leader_ended(std::move(status)); },
     [=](
       owner_atom, int32_t pid, std::string& command) { w->owner_changed(pid, std::move(command)); },
+    [=](listeners_atom, std::vector<listener_fact>& by) { w->succeeded(std::move(by)); },
     [=](foreground_atom, int32_t group, int32_t shell) { w->foreground_changed(group, shell); },
     [=](refused_atom, observer who) { w->refused(who); },
     [=](confirm_atom, const listener_state& what) { w->kernel_said(what); },

@@ -210,13 +210,15 @@ public:
     if (!valid(what.key))
       return make_error(errc::invalid_name,
         "A project and a user have 1 to 64 characters of A-Z a-z 0-9 . _ ~ @ + -.");
+    if (what.by_hand) keep_own_home(what);
     const terminal_entry* home =
       what.terminal_id.empty() ? nullptr : find_terminal(what.terminal_id);
     if (!what.terminal_id.empty() &&
         (home == nullptr || home->info.state != terminal_state::running))
       return no_terminal(what.terminal_id);
     if (server_entry* known = table_.same_listener(what)) return known->info.ref;
-    if (table_.names_ended_listeners(what))
+    // Whoever names what has been removed wants it back.
+    if (!what.by_hand && table_.names_ended_listeners(what))
       return make_error(errc::server_gone, "The server with these sockets has ended.");
     if (table_.taken_by_another(what))
       return make_error(errc::port_taken, "Port " + std::to_string(what.upstream.port) +
@@ -292,6 +294,18 @@ public:
     entry->info.state = wanted;
     entry->hint = std::move(hint);
     after_change(ref.key);
+  }
+
+  /// The same endpoint is another process' now: a restart.
+  void succeeded(const server_ref& ref, const std::vector<listener_fact>& by) {
+    const server_entry* entry = table_.find(ref);
+    if (entry == nullptr || entry->removal || entry->info.state != server_state::restarting) return;
+    server_description next = entry->description;
+    next.job_leader = by.front().job_leader;
+    next.listeners.clear();
+    for (const listener_fact& socket : by) next.listeners.push_back(socket.id);
+    // If it may not be had, the old one ends as if nobody had come.
+    static_cast<void>(add(std::move(next)));
   }
 
   /// Of one that is not known the command still says what was started.
@@ -601,6 +615,18 @@ private:
   terminal_entry* find_terminal(const std::string& id) {
     const auto it = terminals_.find(id);
     return it == terminals_.end() ? nullptr : &it->second;
+  }
+
+  /// Who has named a server is told of the process that holds its sockets only if that runs in a
+  /// terminal of the same workspace.
+  void keep_own_home(server_description& what) {
+    const terminal_entry* home = find_terminal(what.terminal_id);
+    if (home != nullptr && home->info.key == what.key &&
+        home->info.state == terminal_state::running)
+      return;
+    what.terminal_id.clear();
+    what.pid = 0;
+    what.command.clear();
   }
 
   /// Counts the user's terminals over all projects. One that has exited makes room for a new one.
@@ -983,6 +1009,9 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
     },
     [=](owner_atom, const server_ref& ref, int32_t pid, const std::string& command) {
       r->owner_changed(ref, pid, command);
+    },
+    [=](listeners_atom, const server_ref& ref, const std::vector<listener_fact>& by) {
+      if (!by.empty()) r->succeeded(ref, by);
     },
     [=](health_atom, const server_ref& ref, const server_health& health) {
       r->health_changed(ref, health);

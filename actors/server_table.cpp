@@ -80,11 +80,18 @@ server_entry* server_table::find(uint64_t generation) {
 }
 
 server_entry* server_table::replaced_by(const server_description& description) {
-  if (description.terminal_id.empty()) return nullptr;
+  const bool in_terminal = !description.terminal_id.empty();
+  if (!in_terminal && !description.by_hand) return nullptr;
   for (auto& [generation, entry] : servers_) {
     const server_description& old = entry.description;
     if (entry.removal || old.key != description.key || old.terminal_id != description.terminal_id)
       continue;
+    if (!in_terminal) {
+      if (old.by_hand && entry.info.state == server_state::restarting &&
+          same_place(old.upstream, description.upstream))
+        return &entry;
+      continue;
+    }
     const bool same_port = old.upstream.port == description.upstream.port;
     const bool same_job = old.job_leader != 0 && old.job_leader == description.job_leader;
     if (entry.info.state == server_state::restarting ? same_port || same_job : same_port)
@@ -110,7 +117,9 @@ server_entry* server_table::same_listener(const server_description& description)
     const bool same = description.listeners.empty()
                         ? !down && same_place(known.upstream, description.upstream)
                       : down ? has_all_listeners(known, description)
-                             : share_a_listener(known, description);
+                             : share_a_listener(known, description) ||
+                                 (known.listeners.empty() && description.by_hand &&
+                                   same_place(known.upstream, description.upstream));
     if (same) return &entry;
   }
   return nullptr;

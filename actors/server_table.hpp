@@ -51,14 +51,16 @@ public:
 
   /// The live registration that `description` replaces: of the same terminal, and either restarting
   /// under the same job or on the same port, or holding the same endpoint with sockets that are not
-  /// the ones described. Null: it replaces nothing.
+  /// the ones described; or both named by hand, in no terminal, and it restarts at the same
+  /// endpoint. Null: it replaces nothing.
   server_entry* replaced_by(const server_description& description);
 
   /// Whether a server of another workspace holds this endpoint.
   bool taken_by_another(const server_description& description) const;
 
   /// The registration of the same sockets, also if all of them are gone by now; for a description
-  /// without sockets, the live one of the same endpoint in its workspace. Null when there is none.
+  /// without sockets, the live one of the same endpoint in its workspace, and for one that was
+  /// named by hand the live one there of which no sockets are known. Null when there is none.
   server_entry* same_listener(const server_description& description);
 
   /// Whether it describes nothing but sockets of servers that have ended or are being removed:

@@ -18,6 +18,14 @@ struct kill_ladder {
   caf::timespan after_terminate = std::chrono::seconds{2};
 };
 
+/// The listening sockets behind a loopback address and a port, and who holds them.
+struct found_listeners {
+  std::string terminal_id;  // followed, and a process of it holds them; empty: none
+  /// The socket that takes connections there, or several that share them; then those that the same
+  /// terminal has on that port. Empty: nobody listens there, or that is not known.
+  std::vector<listener_fact> sockets;
+};
+
 /// What an actor may ask of the thread that watches the kernel: listening sockets, processes and
 /// their ends. Every call may come from any thread, returns at once and never blocks; answers
 /// arrive as messages. The object outlives all actors that know it.
@@ -43,6 +51,10 @@ public:
   /// named after it, holds none of the sockets any more while they are there.
   virtual void watch(const server_ref& ref, std::vector<listener_id> listeners,
     std::vector<int32_t> owners, int32_t job_leader, preview_server_actor reply_to) = 0;
+
+  /// The server's sockets are gone. `listeners` when others of the same user and of no terminal
+  /// that is followed listen at this loopback endpoint (once), until `unwatch`.
+  virtual void await_successor(const server_ref& ref, const endpoint& at) = 0;
 
   virtual void unwatch(const server_ref& ref) = 0;
 

@@ -3,9 +3,11 @@
 #include <caf/meta/type_name.hpp>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "previewd/messages/caf.hpp"
 #include "previewd/messages/connection.hpp"
+#include "previewd/messages/detector.hpp"
 #include "previewd/messages/server.hpp"
 #include "previewd/messages/type_ids.hpp"
 
@@ -45,6 +47,9 @@ using preview_server_actor = caf::typed_actor<
   // Who was known to hold its sockets does no more; this process does, and its command for display.
   // 0 and nothing: somebody does, and who is not known. From the kernel watch.
   accepts<owner_atom, int32_t, std::string>,
+  // Where its sockets were others listen now, as kernel_watch::await_successor says. From the
+  // kernel watch.
+  accepts<listeners_atom, std::vector<listener_fact>>,
   // The process group that has its terminal now, and the shell's own. From the registry.
   accepts<foreground_atom, int32_t, int32_t>,
   // A connection was refused, or reset before the first byte. At most one a generation and observer

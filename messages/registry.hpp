@@ -128,6 +128,9 @@ using registry_actor = caf::typed_actor<
   // Another process holds its sockets now, and the command of that one (preview_server_actor). From
   // its preview_server.
   accepts<owner_atom, server_ref, int32_t, std::string>,
+  // Others listen where the sockets of this one did, which was registered by hand. From its
+  // preview_server.
+  accepts<listeners_atom, server_ref, std::vector<listener_fact>>,
   // The newest health check, and the number of tunnels. From its preview_server.
   accepts<health_atom, server_ref, server_health>, accepts<tunnel_atom, server_ref, uint64_t>,
 

@@ -149,12 +149,13 @@ struct server_description {
   bool serves_page = false;            // answered `GET /` below 400 with HTML
   bool printed = false;                // its port was printed in the terminal
   bool foreground = false;             // its job had the terminal when it was found
+  bool by_hand = false;                // somebody has named it
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, server_description& x) {
     return f(caf::meta::type_name("server_description"), x.key, x.terminal_id, x.upstream, x.type,
       x.prefix, x.pid, x.job_leader, x.command, x.listeners, x.answers, x.serves_page, x.printed,
-      x.foreground);
+      x.foreground, x.by_hand);
   }
 };
 

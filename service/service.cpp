@@ -420,6 +420,12 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
                 net::io_thread& here, auto done) { all->reporter->report(here, std::move(done)); },
     .readiness_check = [all](net::io_thread& here,
                          auto done) { all->reporter->readiness(here, std::move(done)); },
+    .find_listeners =
+      [all](net::io_thread& here, const endpoint& target, auto said) {
+        all->kernel.find(target, [&here, said = std::move(said)](found_listeners found) mutable {
+          here.post([said = std::move(said), found = std::move(found)] { said(found); });
+        });
+      },
     .hand_overs = std::move(hand_overs),
   });
   // The same for all: what one of them has been granted the others know.

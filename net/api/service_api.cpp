@@ -162,6 +162,19 @@ caf::expected<terminal_request> terminal_request_of(std::string_view text) {
   return request;
 }
 
+/// What the kernel knows of a server that somebody has named.
+void take_in(const found_listeners& found, server_description& what) {
+  if (found.sockets.empty()) return;
+  const listener_fact& first = found.sockets.front();
+  for (const listener_fact& socket : found.sockets) what.listeners.push_back(socket.id);
+  what.job_leader = first.job_leader;
+  if (found.terminal_id.empty()) return;
+  // The registry knows whose terminal that is, and drops the rest if it is another's.
+  what.terminal_id = found.terminal_id;
+  what.pid = first.owners.empty() ? 0 : first.owners.front();
+  what.command = first.command;
+}
+
 }  // namespace
 
 /// One request with what its path named.
@@ -670,12 +683,12 @@ void service_api::register_server(const call& at) const {
       parts_.look(request->thread(), target, key,
         [this, request, first, wanted = std::move(*wanted)](const identity& seen) mutable {
           if (!std::exchange(*first, false)) return;
-          add_server(request, std::move(wanted), seen);
+          look_for_sockets(request, std::move(wanted), seen);
         });
     });
 }
 
-void service_api::add_server(
+void service_api::look_for_sockets(
   const exchange_ptr& request, server_request wanted, const identity& seen) const {
   server_description& what = wanted.what;
   if (seen.outcome == identity::verdict::refused) {
@@ -690,6 +703,17 @@ void service_api::add_server(
   what.serves_page = seen.html;
   // Whatever it says, it was named as a server: requests go to it.
   what.answers = true;
+  what.by_hand = true;
+  if (!parts_.find_listeners) return add_server(request, std::move(wanted));
+  const endpoint target = what.upstream;
+  parts_.find_listeners(request->thread(), target,
+    [this, request, wanted = std::move(wanted)](const found_listeners& found) mutable {
+      take_in(found, wanted.what);
+      add_server(request, std::move(wanted));
+    });
+}
+
+void service_api::add_server(const exchange_ptr& request, server_request wanted) const {
   ask<server_ref>(
     parts_.system, request->thread(), parts_.registry,
     [this, request, primary = wanted.primary](const caf::expected<server_ref>& added) {
@@ -716,7 +740,7 @@ void service_api::add_server(
           server_atom_v, uint64_t{added->generation});
       }
     },
-    add_atom_v, std::move(what));
+    add_atom_v, std::move(wanted.what));
 }
 
 /// What can be changed about a server: that it is the one behind the workspace's address, and who

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "previewd/messages/detector.hpp"
+#include "previewd/messages/kernel_watch.hpp"
 #include "previewd/messages/registry.hpp"
 #include "previewd/net/api/json.hpp"
 #include "previewd/net/api/report.hpp"
@@ -88,6 +89,10 @@ struct service_api_parts {
   /// thread.
   std::function<void(io_thread& here, std::function<void(caf::expected<service_report>)>)> report{};
   std::function<void(io_thread& here, std::function<void(readiness)>)> readiness_check{};
+  /// Finds the sockets behind a loopback endpoint (kernel_watcher::find); the callback runs on the
+  /// calling thread. Empty: nothing is known of them.
+  std::function<void(io_thread& here, const endpoint&, std::function<void(const found_listeners&)>)>
+    find_listeners{};
   /// Nothing: nobody has to show who he is, and there is nothing to hand over.
   std::optional<hand_over_calls> hand_overs{};
 };
@@ -126,8 +131,9 @@ private:
   void show_server(const call& at) const;
   void register_server(const call& at) const;
   caf::expected<server_request> read_server_request(std::string_view text) const;
-  void
-  add_server(const http::exchange_ptr& request, server_request wanted, const identity& seen) const;
+  void look_for_sockets(
+    const http::exchange_ptr& request, server_request wanted, const identity& seen) const;
+  void add_server(const http::exchange_ptr& request, server_request wanted) const;
   void change_server(const call& at) const;
   void remove_server(const call& at) const;
   void follow_events(const call& at) const;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <boost/asio/ip/address.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -62,6 +63,22 @@ exit_status to_message(const std::optional<os::exit_status>& status) {
   if (status->code) result.code = *status->code;
   result.signal = status->signal;
   return result;
+}
+
+/// How near a listening socket is to an address: the nearest gets the connections. 0: none of them.
+int nearness(const os::listening_socket& socket, const asio::ip::address& address) {
+  const bool v6 = socket.family == os::address_family::v6;
+  const auto& bound = socket.address;
+  const bool any = std::all_of(bound.begin(), bound.end(), [](uint8_t byte) { return byte == 0; });
+  if (address.is_v6()) {
+    if (!v6) return 0;
+    return bound == address.to_v6().to_bytes() ? 3 : any ? 2 : 0;
+  }
+  const auto wanted = address.to_v4().to_bytes();
+  if (!v6) return std::equal(wanted.begin(), wanted.end(), bound.begin()) ? 3 : any ? 2 : 0;
+  if (socket.v6only) return 0;
+  const auto mapped = asio::ip::make_address_v6(asio::ip::v4_mapped, address.to_v4()).to_bytes();
+  return bound == mapped ? 3 : any ? 1 : 0;
 }
 
 /// Names the waiting for one process to end; 0 names none.
@@ -218,7 +235,9 @@ public:
   void scan(const std::string& id);
   void watch(const server_ref& ref, std::vector<listener_id> listeners,
     const std::vector<int32_t>& owners, int32_t job_leader, preview_server_actor reply_to);
+  void await_successor(const server_ref& ref, endpoint at);
   void unwatch(const server_ref& ref);
+  void find(const endpoint& at, const std::function<void(found_listeners)>& done);
   void confirm(const server_ref& ref);
   void end_processes(
     const std::string& id, int32_t session, kill_ladder pauses, terminal_actor reply_to);
@@ -257,6 +276,8 @@ private:
     bool leader_unknown = false;  // whether it lives cannot be told for the moment
     preview_server_actor actor;
     bool told_gone = false;
+    std::optional<uint32_t> user;       // who made its sockets; nothing: not known
+    std::optional<endpoint> successor;  // where one is waited for
   };
 
   /// A listening socket, and what is known of who holds it.
@@ -283,6 +304,7 @@ private:
     std::vector<os::process_id> terminated;
   };
 
+  static listener_fact fact_of(const known_socket& known);
   static os::process_search usual_search(const os::child_reaper& reaper) {
     return reaper.mode() == os::reap_mode::all ? os::process_search::descendants
                                                : os::process_search::everything;
@@ -303,6 +325,11 @@ private:
   void tell_listeners();
   void tell_owners();
   void search_owners(watched_server& server);
+  std::vector<os::process_stat> holders_of(const std::vector<uint64_t>& inodes);
+  std::vector<const known_socket*> sockets_at(const endpoint& at) const;
+  void name_holders(std::vector<listener_fact>& sockets);
+  void note_user(watched_server& server) const;
+  void tell_successors();
   void follow_owners(watched_server& server);
   void owner_ended(uint64_t generation);
   bool is_listening(const watched_server& server) const;
@@ -473,6 +500,9 @@ void kernel_watcher::implementation::schedule() {
   for (const auto& [id, terminal] : terminals_) {
     if (in_fast_phase(terminal)) interval = std::min(interval, settings_.fast_interval);
   }
+  for (const auto& [generation, server] : servers_) {
+    if (server.successor) interval = std::min(interval, settings_.fast_interval);
+  }
   if ((!servers_.empty() && !events_) || has_to_retry())
     interval = std::min(interval, settings_.poll_interval);
   if (look_requested_) interval = std::min(interval, settings_.least_interval);
@@ -548,6 +578,7 @@ void kernel_watcher::implementation::look(const server_ref* asked, clock::time_p
   find_owners();
   tell_owners();
   tell_listeners();
+  tell_successors();
   schedule();
 }
 
@@ -669,19 +700,25 @@ void kernel_watcher::implementation::find_owners() {
   for (auto& [generation, server] : servers_) follow_owners(server);
 }
 
+listener_fact kernel_watcher::implementation::fact_of(const known_socket& known) {
+  listener_fact fact;
+  fact.id = {.inode = known.socket.inode,
+    .port = known.socket.port,
+    .v6 = known.socket.family == os::address_family::v6};
+  fact.address = os::address_text(known.socket);
+  for (const os::process_id& owner : known.owners) fact.owners.push_back(owner.pid);
+  fact.job_leader = known.group;
+  fact.command = known.command;
+  return fact;
+}
+
 void kernel_watcher::implementation::tell_listeners() {
   for (auto& [id, terminal] : terminals_) terminal.listeners.clear();
   for (const os::listening_socket& socket : sockets_) {
     const known_socket& known = known_.at(socket.inode);
     const auto at = terminals_.find(known.terminal);
     if (at == terminals_.end()) continue;
-    listener_fact& fact = at->second.listeners.emplace_back();
-    fact.id = {
-      .inode = socket.inode, .port = socket.port, .v6 = socket.family == os::address_family::v6};
-    fact.address = os::address_text(socket);
-    for (const os::process_id& owner : known.owners) fact.owners.push_back(owner.pid);
-    fact.job_leader = known.group;
-    fact.command = known.command;
+    at->second.listeners.push_back(fact_of(known));
   }
   for (auto& [id, terminal] : terminals_) {
     if (terminal.listeners == terminal.told_listeners) continue;
@@ -709,25 +746,128 @@ void kernel_watcher::implementation::tell_owners() {
   }
 }
 
-/// Looks at all processes: for a socket that is there still while nobody of its terminal has it, or
-/// whose terminal is not followed any more. That is rare, so it may take its 20 ms.
+/// For a socket that is there still while nobody of its terminal has it, or whose terminal is not
+/// followed any more.
 void kernel_watcher::implementation::search_owners(watched_server& server) {
+  std::vector<uint64_t> inodes;
+  for (const listener_id& one : server.listeners) inodes.push_back(one.inode);
+  for (const os::process_stat& process : holders_of(inodes))
+    server.owners.push_back({process.id(), 0});
+  follow_owners(server);
+}
+
+/// Who has one of these sockets, by pid, ourselves left out. Looks at all processes, which may take
+/// 20 ms: only for what is rare.
+std::vector<os::process_stat>
+kernel_watcher::implementation::holders_of(const std::vector<uint64_t>& inodes) {
+  std::vector<os::process_stat> result;
   std::vector<pid_t> pids;
   search_failing_ = os::is_shortage(os::append_processes(pids));
+  std::sort(pids.begin(), pids.end());
   for (const pid_t pid : pids) {
-    if (search_failing_) return;
+    if (search_failing_) return {};
+    if (pid == ::getpid()) continue;
     inodes_.clear();
     search_failing_ = os::is_shortage(os::append_socket_inodes(pid, inodes_));
-    const bool holds =
-      std::any_of(server.listeners.begin(), server.listeners.end(), [&](const listener_id& one) {
-        return std::find(inodes_.begin(), inodes_.end(), one.inode) != inodes_.end();
-      });
-    if (const auto stat = os::read_stat(pid); holds && stat && stat->is_alive())
-      server.owners.push_back({stat->id(), 0});
+    const bool holds = std::any_of(inodes_.begin(), inodes_.end(), [&](uint64_t inode) {
+      return std::find(inodes.begin(), inodes.end(), inode) != inodes.end();
+    });
+    if (!holds) continue;
+    if (auto stat = os::read_stat(pid); stat && stat->is_alive())
+      result.push_back(std::move(*stat));
   }
-  std::sort(server.owners.begin(), server.owners.end(),
-    [](const watched_owner& a, const watched_owner& b) { return a.process < b.process; });
-  follow_owners(server);
+  return result;
+}
+
+// Sockets by their endpoint.
+
+/// The sockets that take the connections to a loopback address and port, of the last look; empty
+/// for any other address.
+auto kernel_watcher::implementation::sockets_at(const endpoint& at) const
+  -> std::vector<const known_socket*> {
+  std::vector<const known_socket*> result;
+  error_code wrong;
+  const asio::ip::address address = asio::ip::make_address(at.address, wrong);
+  if (wrong || !address.is_loopback()) return result;
+  int nearest = 1;
+  for (const os::listening_socket& socket : sockets_) {
+    if (socket.port != at.port) continue;
+    const int here = nearness(socket, address);
+    if (here < nearest) continue;
+    if (here > nearest) result.clear();
+    nearest = here;
+    result.push_back(&known_.at(socket.inode));
+  }
+  return result;
+}
+
+void kernel_watcher::implementation::find(
+  const endpoint& at, const std::function<void(found_listeners)>& done) {
+  // Whose they are is looked up once more, however often it was in vain.
+  for (auto& [inode, known] : known_) {
+    if (known.socket.port != at.port || !known.terminal.empty()) continue;
+    known.attempts = 0;
+    known.next_attempt = {};
+  }
+  look();
+  found_listeners found;
+  if (look_failing_) return done(std::move(found));
+  std::vector<const known_socket*> there = sockets_at(at);
+  const auto home = std::find_if(
+    there.begin(), there.end(), [](const known_socket* known) { return !known->terminal.empty(); });
+  if (home != there.end()) {
+    std::iter_swap(there.begin(), home);
+    found.terminal_id = there.front()->terminal;
+    // v4 and v6 sockets of one port are one server.
+    for (const os::listening_socket& socket : sockets_) {
+      const known_socket* known = &known_.at(socket.inode);
+      if (socket.port == at.port && known->terminal == found.terminal_id &&
+          std::find(there.begin(), there.end(), known) == there.end())
+        there.push_back(known);
+    }
+  }
+  for (const known_socket* known : there) found.sockets.push_back(fact_of(*known));
+  if (!there.empty() && home == there.end()) name_holders(found.sockets);
+  done(std::move(found));
+}
+
+/// Of sockets that are in no terminal.
+void kernel_watcher::implementation::name_holders(std::vector<listener_fact>& sockets) {
+  std::vector<uint64_t> inodes;
+  for (const listener_fact& socket : sockets) inodes.push_back(socket.id.inode);
+  const std::vector<os::process_stat> holders = holders_of(inodes);
+  if (holders.empty()) return;
+  listener_fact& first = sockets.front();
+  first.owners.clear();
+  for (const os::process_stat& process : holders) first.owners.push_back(process.pid);
+  first.job_leader = holders.front().group;
+}
+
+void kernel_watcher::implementation::await_successor(const server_ref& ref, endpoint at) {
+  const auto found = servers_.find(ref.generation);
+  if (found == servers_.end() || !found->second.user) return;
+  found->second.successor = std::move(at);
+  look();
+}
+
+void kernel_watcher::implementation::tell_successors() {
+  for (auto& entry : servers_) {
+    watched_server& server = entry.second;
+    if (!server.successor) continue;
+    const std::vector<const known_socket*> there = sockets_at(*server.successor);
+    // What a terminal has is found by its own detector, or is a stranger's. Who has it may show
+    // only at a second look.
+    const bool may_be = std::all_of(there.begin(), there.end(), [&](const known_socket* known) {
+      return known->socket.uid == *server.user && known->terminal.empty() &&
+             (terminals_.empty() || known->attempts > 1);
+    });
+    if (there.empty() || !may_be) continue;
+    server.successor.reset();
+    std::vector<listener_fact> sockets;
+    for (const known_socket* known : there) sockets.push_back(fact_of(*known));
+    name_holders(sockets);
+    caf::anon_send(server.actor, listeners_atom_v, std::move(sockets));
+  }
 }
 
 // Terminals.
@@ -814,7 +954,17 @@ void kernel_watcher::implementation::watch(const server_ref& ref,
   follow_owners(server);
   server.job_leader = job_leader;
   if (job_leader > 0) follow_leader(server);
+  // Before and after: it may have ended since it was found, and may not have been seen before.
+  note_user(server);
   look();
+  note_user(server);
+}
+
+void kernel_watcher::implementation::note_user(watched_server& server) const {
+  for (const listener_id& listener : server.listeners) {
+    if (const auto known = known_.find(listener.inode); known != known_.end())
+      server.user = known->second.socket.uid;
+  }
 }
 
 /// Watches for the end of a job's leader. What cannot be told for the moment is found out later.
@@ -1124,6 +1274,15 @@ void kernel_watcher::watch(const server_ref& ref, std::vector<listener_id> liste
       job_leader, reply_to = std::move(reply_to)]() mutable {
       at->watch(ref, std::move(listeners), owners, job_leader, std::move(reply_to));
     });
+}
+
+void kernel_watcher::await_successor(const server_ref& ref, const endpoint& at) {
+  implementation_->run([to = implementation_.get(), ref, at] { to->await_successor(ref, at); });
+}
+
+void kernel_watcher::find(const endpoint& at, std::function<void(found_listeners)> done) {
+  implementation_->run(
+    [to = implementation_.get(), at, done = std::move(done)] { to->find(at, done); });
 }
 
 void kernel_watcher::unwatch(const server_ref& ref) {

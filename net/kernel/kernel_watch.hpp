@@ -89,10 +89,15 @@ public:
   void scan(const std::string& id) override;
   void watch(const server_ref& ref, std::vector<listener_id> listeners, std::vector<int32_t> owners,
     int32_t job_leader, preview_server_actor reply_to) override;
+  void await_successor(const server_ref& ref, const endpoint& at) override;
   void unwatch(const server_ref& ref) override;
   void confirm(const server_ref& ref) override;
   void end_processes(
     const std::string& id, int32_t session, kill_ladder pauses, terminal_actor reply_to) override;
+
+  /// Looks which sockets listen at a loopback endpoint, and who holds them, and calls `done` on the
+  /// watch's thread; never after `stop`. Any thread. Some 20 ms when nobody does whom we follow.
+  void find(const endpoint& at, std::function<void(found_listeners)> done);
 
   /// Calls `done` on the watch's thread; never after `stop`. Any thread.
   void count(std::function<void(const kernel_counts&)> done);

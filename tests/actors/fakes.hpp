@@ -167,6 +167,7 @@ public:
   std::size_t scans = 0;
   steady_moment noticed = steady_moment::zero();  // what is said to have been noticed then
   std::vector<std::string> ladders;
+  std::vector<uint64_t> awaited;  // generations whose successors are waited for
 
   void
   track(const std::string& id, int32_t, terminal_actor terminal, detector_actor detector) override {
@@ -179,6 +180,9 @@ public:
     int32_t job_leader, preview_server_actor reply_to) override {
     if (!listens(listeners)) caf::anon_send(reply_to, gone_atom_v, noticed);
     watching[ref] = {std::move(listeners), job_leader, std::move(reply_to)};
+  }
+  void await_successor(const server_ref& ref, const endpoint&) override {
+    awaited.push_back(ref.generation);
   }
   void unwatch(const server_ref& ref) override { watching.erase(ref); }
 

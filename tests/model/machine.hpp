@@ -197,6 +197,7 @@ public:
   void scan(const std::string& id) override;
   void watch(const server_ref& ref, std::vector<listener_id> listeners, std::vector<int32_t> owners,
     int32_t job_leader, preview_server_actor reply_to) override;
+  void await_successor(const server_ref&, const endpoint&) override {}
   void unwatch(const server_ref& ref) override;
   void confirm(const server_ref& ref) override;
   void end_processes(

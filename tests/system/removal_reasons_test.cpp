@@ -1,8 +1,15 @@
 // Every reason for which a server goes: what is told, counted, logged and remembered of it.
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <caf/scoped_actor.hpp>
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <cstdio>
 #include <thread>
+#include <utility>
 
 #include "previewd/tests/support/captured_stderr.hpp"
 #include "previewd/tests/support/metrics.hpp"
@@ -183,6 +190,65 @@ struct watched {
   std::string terminal;
 };
 
+/// A dev server that runs beside the service, in no terminal.
+class outsider {
+public:
+  outsider() {
+    int ends[2];
+    REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+    posix_spawn_file_actions_t files;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_adddup2(&files, ends[1], STDOUT_FILENO);
+    posix_spawnattr_t how;
+    posix_spawnattr_init(&how);
+    posix_spawnattr_setflags(&how, POSIX_SPAWN_SETPGROUP);
+    std::string program = dev_server, port = "0";
+    char* arguments[] = {program.data(), port.data(), nullptr};
+    const int failed = posix_spawn(&pid_, program.c_str(), &files, &how, arguments, environ);
+    posix_spawnattr_destroy(&how);
+    posix_spawn_file_actions_destroy(&files);
+    ::close(ends[1]);
+    REQUIRE(failed == 0);
+    FILE* said = fdopen(ends[0], "r");
+    unsigned number = 0;
+    CHECK(std::fscanf(said, " Local: http://localhost:%u/", &number) == 1);
+    port_ = static_cast<uint16_t>(number);
+    std::fclose(said);
+  }
+  ~outsider() { end(); }
+  outsider(const outsider&) = delete;
+  outsider& operator=(const outsider&) = delete;
+
+  uint16_t port() const { return port_; }
+  void signal(int number) const { kill(pid_, number); }
+
+  void end() {
+    if (pid_ == 0) return;
+    kill(pid_, SIGKILL);
+    // The service may be the one that waits for it.
+    waitpid(std::exchange(pid_, 0), nullptr, 0);
+  }
+
+private:
+  pid_t pid_ = 0;
+  uint16_t port_ = 0;
+};
+
+nlohmann::json register_by_hand(live_service& live, nlohmann::json body) {
+  body["project"] = "shop";
+  body["user"] = "ann";
+  const http_answer answer =
+    fetch(live.port(), "POST /api/servers", "Content-Type: application/json\r\n", body.dump());
+  REQUIRE(answer.status == 201);
+  return nlohmann::json::parse(answer.body);
+}
+
+settings without_probes() {
+  settings wanted = quick();
+  wanted.health.interval = 1h;
+  return wanted;
+}
+
 const std::string plain_line = "Dev server has stopped event=server_stopped key=shop_ann";
 
 }  // namespace
@@ -246,6 +312,64 @@ TEST_CASE(
   REQUIRE(stopped);
   CHECK(stopped->stop->ref == started->server->ref);
   CHECK(stopped->stop->exit == exit_status{});
+}
+
+TEST_CASE("process_exited: of a server that was registered by hand", "[system][removal][by_hand]") {
+  watched w{without_probes()};
+  outsider server;
+  const nlohmann::json registered = register_by_hand(w.live, {{"port", server.port()}});
+  CHECK(registered["terminalId"].is_null());
+  CHECK(registered["pid"].is_null());
+
+  server.end();
+
+  w.check_told({{"shop", "ann"}, registered["generation"].get<uint64_t>()},
+    stop_reason::process_exited, {plain_line});
+}
+
+TEST_CASE("a server that was registered by hand restarts", "[system][restart][by_hand]") {
+  settings wanted = without_probes();
+  wanted.proxy.hold = 10s;
+  watched w{wanted};
+  outsider server;
+  const nlohmann::json registered = register_by_hand(w.live, {{"port", server.port()}});
+  REQUIRE(w.live.events.wait_for(event_kind::server_started));
+
+  server.signal(SIGUSR2);
+
+  const auto again = w.live.events.wait_for(event_kind::server_started, 1);
+  REQUIRE(again);
+  CHECK(again->server->previous_generation == registered["generation"]);
+  CHECK(w.live.preview_status() == 200);
+  CHECK(w.live.events.count(event_kind::server_stopped) == 0);
+}
+
+TEST_CASE("a server of a terminal that was removed by hand is registered by hand as what it is",
+  "[system][removal][by_hand]") {
+  watched w{without_probes()};
+  const event started = w.start();
+  const std::string target =
+    "DELETE /api/servers/" + std::to_string(started.server->ref.generation);
+  REQUIRE(fetch(w.live.port(), target).status == 204);
+
+  const nlohmann::json again = register_by_hand(w.live, {{"port", started.server->upstream.port}});
+  CHECK(again["generation"] > started.server->ref.generation);
+  CHECK(again["terminalId"] == w.terminal);
+  CHECK(again["pid"] == started.server->pid);
+
+  stop_reason reason = stop_reason::process_exited;
+  SECTION("and ends like any other") {
+    w.live.type(w.terminal, "\x03");
+  }
+  SECTION("and goes with its terminal") {
+    CHECK(w.live.close_terminal(w.terminal) == 204);
+    reason = stop_reason::terminal_closed;
+  }
+  const auto stopped = w.live.events.wait([&](const event& e) {
+    return e.kind == event_kind::server_stopped && e.stop->ref.generation == again["generation"];
+  });
+  REQUIRE(stopped);
+  CHECK(stopped->stop->reason == reason);
 }
 
 TEST_CASE("terminal_exited", "[system][removal][reasons]") {

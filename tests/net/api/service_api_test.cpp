@@ -193,6 +193,7 @@ registry_actor::behavior_type fake_registry(registry_actor::pointer, asked* seen
     [=](state_atom, const server_ref&, server_state, const std::string&) {},
     [=](identity_atom, const server_ref&, const server_description&) {},
     [=](owner_atom, const server_ref&, int32_t, const std::string&) {},
+    [=](listeners_atom, const server_ref&, const std::vector<listener_fact>&) {},
     [=](health_atom, const server_ref&, const server_health&) {},
     [=](tunnel_atom, const server_ref&, uint64_t) {},
     [=](applied_atom, const workspace_key&, uint64_t) {},

@@ -58,6 +58,7 @@ preview_server_actor told_servers::make() {
         [](confirm_atom) {},
         [](leader_atom, const exit_status&) {},
         [](owner_atom, int32_t, const std::string&) {},
+        [](listeners_atom, const std::vector<listener_fact>&) {},
         [](foreground_atom, int32_t, int32_t) {},
         [s](refused_atom, observer who) { s->note([&] { s->refusals.push_back(who); }); },
         [](confirm_atom, const listener_state&) {},

@@ -320,6 +320,88 @@ TEST_CASE("who holds a socket is named anew when the one that did has ended", "[
   CHECK(world.owner_in->size() == 0);
 }
 
+TEST_CASE("sockets are found by their endpoint, with who holds them", "[net][kernel]") {
+  kernel_world world;
+  const bool is_tracked = GENERATE(true, false);
+  const std::string other =
+    "t = socket.create_server(('::1', s.getsockname()[1]), family=socket.AF_INET6)\n";
+  test_terminal terminal{world.reaper, listening("signal.pause()", other), {mark()}};
+  if (is_tracked) world.track(id, terminal.pid());
+  const auto number = terminal.await_number("port=");
+  REQUIRE(number);
+  const auto port = static_cast<uint16_t>(*number);
+
+  const found_listeners found = world.find({"127.0.0.1", port, scheme::http});
+
+  // The other socket is the same server's if that is known.
+  REQUIRE(found.sockets.size() == (is_tracked ? 2 : 1));
+  CHECK(found.sockets.front().address == "127.0.0.1");
+  CHECK(found.sockets.front().id.port == port);
+  CHECK(found.sockets.front().id.inode != 0);
+  CHECK(found.sockets.front().owners == std::vector<int32_t>{terminal.pid()});
+  CHECK(found.sockets.front().job_leader == terminal.pid());
+  CHECK(found.terminal_id == (is_tracked ? id : ""));
+  CHECK(world.find({"::1", port, scheme::http}).sockets.front().id.v6);
+  CHECK(world.find({"127.0.0.2", port, scheme::http}).sockets.empty());
+  CHECK(world.find({"192.0.2.1", port, scheme::http}).sockets.empty());
+}
+
+TEST_CASE(
+  "a socket that takes connections from all addresses is found by any of them", "[net][kernel]") {
+  kernel_world world;
+  const os::unique_fd socket{::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  const int v6_only = GENERATE(0, 1);
+  REQUIRE(::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only) == 0);
+  REQUIRE(::listen(socket.get(), 1) == 0);
+  sockaddr_in6 bound{};
+  socklen_t size = sizeof bound;
+  REQUIRE(::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size) == 0);
+  const uint16_t port = ntohs(bound.sin6_port);
+
+  const auto by_v6 = world.find({"::1", port, scheme::http});
+  const auto by_v4 = world.find({"127.0.0.9", port, scheme::http});
+  const auto elsewhere = world.find({"192.0.2.1", port, scheme::http});
+
+  CHECK(by_v6.sockets.size() == 1);
+  CHECK(by_v4.sockets.size() == (v6_only ? 0 : 1));
+  CHECK(elsewhere.sockets.empty());
+}
+
+TEST_CASE("who listens where a server in no terminal did is its successor", "[net][kernel]") {
+  kernel_world world;
+  const bool in_terminal = GENERATE(false, true);
+  test_terminal stranger{world.reaper,
+    listening("port = s.getsockname()[1]\nsys.stdin.readline()\ns.close()\n"
+              "print('closed', flush=True)\nsys.stdin.readline()\n"
+              "s = socket.create_server(('127.0.0.1', port))\n"
+              "print('again', flush=True)\nsignal.pause()"),
+    {mark()}};
+  const auto number = stranger.await_number("port=");
+  REQUIRE(number);
+  const endpoint at{"127.0.0.1", static_cast<uint16_t>(*number), scheme::http};
+  world.watch(ref, world.find(at).sockets);
+  REQUIRE(world.confirm(ref)->listening);
+  stranger.type("\n");
+  REQUIRE(world.server_in->await(
+    [](const server_said& what) { return what.what == server_said::kind::gone; }));
+  if (in_terminal) world.track(id, stranger.pid());
+
+  world.kernel->await_successor(ref, at);
+  stranger.type("\n");
+
+  if (in_terminal) {
+    // Its detector is told, and nobody else.
+    REQUIRE(world.await_port(at.port));
+    CHECK(world.owner_in->size() == 0);
+  } else {
+    const auto said = world.owner_in->await();
+    REQUIRE(said);
+    CHECK(said->pid == stranger.pid());
+    CHECK(said->command == "127.0.0.1");
+  }
+  world.kernel->unwatch(ref);
+}
+
 TEST_CASE("a stopped server listens, and is told to be stopped", "[net][kernel]") {
   kernel_world world;
   test_terminal terminal{world.reaper, listening(), {mark()}};

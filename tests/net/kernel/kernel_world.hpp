@@ -74,7 +74,8 @@ struct server_said {
   listener_state state;
 };
 
-/// The process that holds a server's sockets now, and its command.
+/// The process that holds a server's sockets now, and its command; or the leader of the job that
+/// succeeds it, and the address.
 struct owner_said {
   int32_t pid = 0;
   std::string command;
@@ -125,6 +126,9 @@ inline preview_server_actor::behavior_type recording_server(preview_server_actor
     },
     [owners](owner_atom, int32_t pid, const std::string& command) {
       owners->put({pid, command});
+    },
+    [owners](listeners_atom, const std::vector<listener_fact>& facts) {
+      owners->put({facts.front().job_leader, facts.front().address});
     },
     [](foreground_atom, int32_t, int32_t) {},
     [](refused_atom, observer) {},
@@ -185,6 +189,13 @@ public:
     std::vector<listener_id> ids;
     for (const listener_fact& fact : facts) ids.push_back(fact.id);
     kernel->watch(ref, ids, facts.front().owners, facts.front().job_leader, server);
+  }
+
+  /// What listens at an endpoint; nothing at the deadline.
+  found_listeners find(const endpoint& at) {
+    const auto found = std::make_shared<inbox<found_listeners>>();
+    kernel->find(at, [found](found_listeners what) { found->put(std::move(what)); });
+    return found->await().value_or(found_listeners{});
   }
 
   std::optional<listener_state> confirm(const server_ref& ref) {
