@@ -216,7 +216,10 @@ public:
     if (!what.terminal_id.empty() &&
         (home == nullptr || home->info.state != terminal_state::running))
       return no_terminal(what.terminal_id);
-    if (server_entry* known = table_.same_listener(what)) return known->info.ref;
+    if (server_entry* known = table_.same_listener(what)) {
+      if (what.by_hand) take_word(*known, what);
+      return known->info.ref;
+    }
     // Whoever names what has been removed wants it back.
     if (!what.by_hand && table_.names_ended_listeners(what))
       return make_error(errc::server_gone, "The server with these sockets has ended.");
@@ -248,10 +251,12 @@ public:
   }
 
   /// A look at a registered server showed more than was known when it was added.
-  void identified(const server_ref& ref, const server_description& what) {
+  void identified(const server_ref& ref, server_description what) {
     server_entry* entry = table_.find(ref);
     if (entry == nullptr || entry->removal) return;
     server_description& known = entry->description;
+    if (known.said_type) what.type = known.type;
+    if (known.said_scheme) what.upstream.scheme = known.upstream.scheme;
     // Where it was printed only matters for the rank of the next primary. Routes that say nothing
     // new would be taken for news by a request that waits for what became of its server.
     const bool news = known.type != what.type || known.prefix != what.prefix ||
@@ -615,6 +620,25 @@ private:
   terminal_entry* find_terminal(const std::string& id) {
     const auto it = terminals_.find(id);
     return it == terminals_.end() ? nullptr : &it->second;
+  }
+
+  /// Somebody has named a server that is there already, and says what it is. The I/O threads close
+  /// what is open to an endpoint whose scheme changes.
+  void take_word(server_entry& entry, const server_description& what) {
+    server_description& known = entry.description;
+    bool news = false;
+    if (what.said_type) {
+      news = known.type != what.type;
+      known.said_type = true;
+      known.type = entry.info.type = what.type;
+    }
+    if (what.said_scheme) {
+      news = news || known.upstream.scheme != what.upstream.scheme || known.prefix != what.prefix;
+      known.said_scheme = true;
+      known.upstream.scheme = entry.info.upstream.scheme = what.upstream.scheme;
+      known.prefix = entry.info.prefix = what.prefix;
+    }
+    if (news) after_change(entry.info.ref.key);
   }
 
   /// Who has named a server is told of the process that holds its sockets only if that runs in a
@@ -1004,8 +1028,8 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
     [=](state_atom, const server_ref& ref, server_state state, std::string& hint) {
       r->state_changed(ref, state, std::move(hint));
     },
-    [=](identity_atom, const server_ref& ref, const server_description& what) {
-      r->identified(ref, what);
+    [=](identity_atom, const server_ref& ref, server_description& what) {
+      r->identified(ref, std::move(what));
     },
     [=](owner_atom, const server_ref& ref, int32_t pid, const std::string& command) {
       r->owner_changed(ref, pid, command);

@@ -150,12 +150,14 @@ struct server_description {
   bool printed = false;                // its port was printed in the terminal
   bool foreground = false;             // its job had the terminal when it was found
   bool by_hand = false;                // somebody has named it
+  bool said_type = false;              // and said the type, or the scheme: a look changes neither
+  bool said_scheme = false;
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, server_description& x) {
     return f(caf::meta::type_name("server_description"), x.key, x.terminal_id, x.upstream, x.type,
       x.prefix, x.pid, x.job_leader, x.command, x.listeners, x.answers, x.serves_page, x.printed,
-      x.foreground, x.by_hand);
+      x.foreground, x.by_hand, x.said_type, x.said_scheme);
   }
 };
 

@@ -646,12 +646,14 @@ service_api::read_server_request(std::string_view text) const {
   what.upstream.address = body.text("address", presence::optional);
   if (what.upstream.address.empty()) what.upstream.address = "127.0.0.1";
   const std::string scheme = body.text("scheme", presence::optional);
+  what.said_scheme = !scheme.empty();
   if (scheme == "https") {
     what.upstream.scheme = previewd::scheme::https;
   } else if (!scheme.empty() && scheme != "http") {
     body.refuse("scheme", "must be http or https.");
   }
   what.type = body.text("type", presence::optional);
+  what.said_type = !what.type.empty();
   const auto odd = [](char c) {
     return !(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-';
   };

@@ -150,3 +150,47 @@ TEST_CASE("a named server of which no sockets are known is the one that is named
 
   CHECK(w.status().servers.size() == 1);
 }
+
+TEST_CASE("what is said of a server that is there already is taken", "[actors][by_hand]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  const bool was_found = GENERATE(true, false);
+  server_description what = was_found ? w.dev_server(terminal) : named();
+  const server_ref server = w.add(what);
+  const std::string type_before = w.status().servers.front().type;
+  what.by_hand = true;
+  what.type = "nuxt";
+  what.upstream.scheme = scheme::https;
+
+  SECTION("nothing is said") {
+    CHECK(w.add(what) == server);
+    CHECK(w.status().servers.front().type == type_before);
+    CHECK(w.io.route_of(server)->upstream.scheme == scheme::http);
+  }
+  SECTION("the type") {
+    what.said_type = true;
+    CHECK(w.add(what) == server);
+    CHECK(w.status().servers.front().type == "nuxt");
+    CHECK(w.io.route_of(server)->upstream.scheme == scheme::http);
+    // A look knows no better.
+    server_description seen = what;
+    seen.type = "vite";
+    caf::anon_send(w.registry, identity_atom_v, server, seen);
+    w.run();
+    CHECK(w.status().servers.front().type == "nuxt");
+  }
+  SECTION("the scheme") {
+    what.said_scheme = true;
+    CHECK(w.add(what) == server);
+    CHECK(w.status().servers.front().type == type_before);
+    CHECK(w.status().servers.front().upstream.scheme == scheme::https);
+    CHECK(w.io.route_of(server)->upstream.scheme == scheme::https);
+    server_description seen = what;
+    seen.upstream.scheme = scheme::http;
+    caf::anon_send(w.registry, identity_atom_v, server, seen);
+    w.run();
+    CHECK(w.io.route_of(server)->upstream.scheme == scheme::https);
+  }
+  CHECK(w.status().servers.size() == 1);
+  CHECK(w.io.count(event_kind::server_started) == 1);
+}

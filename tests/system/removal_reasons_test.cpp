@@ -344,6 +344,23 @@ TEST_CASE("a server that was registered by hand restarts", "[system][restart][by
   CHECK(w.live.events.count(event_kind::server_stopped) == 0);
 }
 
+TEST_CASE(
+  "a server that is registered by hand once more is what is said then", "[system][by_hand]") {
+  watched w{without_probes()};
+  outsider server;
+  const nlohmann::json first = register_by_hand(w.live, {{"port", server.port()}});
+  CHECK(first["type"] != "rails");
+
+  const nlohmann::json second =
+    register_by_hand(w.live, {{"port", server.port()}, {"type", "rails"}});
+  const nlohmann::json third = register_by_hand(w.live, {{"port", server.port()}});
+
+  CHECK(second["generation"] == first["generation"]);
+  CHECK(second["type"] == "rails");
+  CHECK(third["type"] == "rails");
+  CHECK(w.live.preview_status() == 200);
+}
+
 TEST_CASE("a server of a terminal that was removed by hand is registered by hand as what it is",
   "[system][removal][by_hand]") {
   watched w{without_probes()};
