@@ -28,6 +28,11 @@ namespace {
 constexpr uint16_t largest_terminal_side = 1000;
 constexpr std::size_t remembered_removals = 1024;
 
+caf::error port_taken(const endpoint& at) {
+  return make_error(errc::port_taken,
+    "Port " + std::to_string(at.port) + " belongs to a server of another workspace.");
+}
+
 caf::error no_terminal(const std::string& id) {
   return make_error(errc::terminal_not_found, "No terminal has the id " + id + ".");
 }
@@ -210,7 +215,10 @@ public:
     if (!valid(what.key))
       return make_error(errc::invalid_name,
         "A project and a user have 1 to 64 characters of A-Z a-z 0-9 . _ ~ @ + -.");
-    if (what.by_hand) keep_own_home(what);
+    if (what.by_hand) {
+      if (runs_elsewhere(what)) return port_taken(what.upstream);
+      forget_ended_home(what);
+    }
     const terminal_entry* home =
       what.terminal_id.empty() ? nullptr : find_terminal(what.terminal_id);
     if (!what.terminal_id.empty() &&
@@ -223,9 +231,7 @@ public:
     // Whoever names what has been removed wants it back.
     if (!what.by_hand && table_.names_ended_listeners(what))
       return make_error(errc::server_gone, "The server with these sockets has ended.");
-    if (table_.taken_by_another(what))
-      return make_error(errc::port_taken, "Port " + std::to_string(what.upstream.port) +
-                                            " belongs to a server of another workspace.");
+    if (table_.taken_by_another(what)) return port_taken(what.upstream);
 
     uint64_t previous = 0;
     bool was_primary = false;
@@ -641,13 +647,17 @@ private:
     if (news) after_change(entry.info.ref.key);
   }
 
-  /// Who has named a server is told of the process that holds its sockets only if that runs in a
-  /// terminal of the same workspace.
-  void keep_own_home(server_description& what) {
+  /// Whether a terminal of another workspace has the sockets that somebody has named, also if they
+  /// are not, or no more, registered there: nobody gets at what others have started by being quick.
+  bool runs_elsewhere(const server_description& what) {
     const terminal_entry* home = find_terminal(what.terminal_id);
-    if (home != nullptr && home->info.key == what.key &&
-        home->info.state == terminal_state::running)
-      return;
+    return home != nullptr && home->info.key != what.key;
+  }
+
+  /// What a terminal has left behind that has ended belongs to none.
+  void forget_ended_home(server_description& what) {
+    const terminal_entry* home = find_terminal(what.terminal_id);
+    if (home != nullptr && home->info.state == terminal_state::running) return;
     what.terminal_id.clear();
     what.pid = 0;
     what.command.clear();
