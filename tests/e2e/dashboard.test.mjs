@@ -1,7 +1,9 @@
 // The dashboard: everything that the service has, as it comes and goes.
 import assert from 'node:assert/strict';
 import {once} from 'node:events';
+import {mkdtemp, rm, symlink} from 'node:fs/promises';
 import net from 'node:net';
+import {tmpdir} from 'node:os';
 import {dirname, join, resolve} from 'node:path';
 import {after, afterEach, before, test} from 'node:test';
 import {fileURLToPath} from 'node:url';
@@ -121,6 +123,20 @@ test('servers and terminals of all workspaces appear and go without a reload', l
   await card('shop / ann').waitFor({state: 'detached', timeout: 15_000});
   await page.getByText('0 servers · 1 terminal').waitFor();
   assert.equal(await page.evaluate(() => window.loaded), 'once');
+});
+
+test('what programs are called is shown as text', limit, async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'previewd-names-'));
+  try {
+    const program = join(folder, '<img src=x>');
+    await symlink('/bin/sleep', program);
+    await openTerminal('shop', 'ann', [program, '1000']);
+    await openDashboard();
+    await rows('shop / ann', 'Terminals').getByText('<img src=x>').waitFor({timeout: 15_000});
+    assert.equal(await page.locator('img[src=x]').count(), 0);
+  } finally {
+    await rm(folder, {recursive: true});
+  }
 });
 
 test('its buttons open a preview and a terminal, stop a server, and close a terminal', limit, async () => {

@@ -279,6 +279,26 @@ TEST_CASE(
   if (where.target) CHECK(where.target->port == r.port);
 }
 
+TEST_CASE("of workspaces without a server only so many are known", "[net][router][I5]") {
+  route_table routes{3};
+  routes.apply(test::routes_of(1, {test::route_to(5173)}));
+  const auto key = [](int number) { return workspace_key{"p" + std::to_string(number), "u"}; };
+
+  for (int number = 0; number < 10; ++number) {
+    workspace_routes ended = test::routes_of(1, {});
+    ended.key = key(number);
+    ended.label = key(number).project + "--u";
+    routes.apply(ended);
+  }
+
+  for (int number = 0; number < 10; ++number) {
+    CHECK((routes.find(key(number)) != nullptr) == (number >= 7));
+    CHECK((routes.by_label(key(number).project + "--u") != nullptr) == (number >= 7));
+  }
+  CHECK(routes.find(test::shop) != nullptr);
+  CHECK(routes.by_label("shop--ann") != nullptr);
+}
+
 TEST_CASE("a page of a listed origin is known, and asks first whether it may", "[net][router]") {
   route_table routes{10};
   workspace_routes known = test::routes_of(1, {test::route_to(5173)});

@@ -1,9 +1,14 @@
+#include <sys/stat.h>
+
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "previewd/tests/net/http/world.hpp"
 #include "previewd/tests/support/resource_check.hpp"
+#include "previewd/tests/support/temporary_folder.hpp"
 
 using namespace previewd;
 using namespace previewd::test;
@@ -238,6 +243,45 @@ TEST_CASE("an address in use is refused with a sentence, and nothing stays open"
       contains(result.error, "cannot listen on 127.0.0.1:" + std::to_string(taken.port()) + ": "));
   }
   CHECK(resources.difference() == "");
+}
+
+TEST_CASE(
+  "only a socket that nobody listens on any more gives its path to ours", "[net][http][I6]") {
+  const temporary_folder folder;
+  const std::string path = folder.path() + "/previewd.sock";
+  const std::string other = folder.path() + "/other";
+  const auto listen_there = [&path] {
+    return net::http::open_listeners({{.address = {}, .port = 0, .path = path}}, 1);
+  };
+  const auto leave_socket = [](const std::string& at) {
+    CHECK(net::http::open_listeners({{.address = {}, .port = 0, .path = at}}, 1).error == "");
+  };
+
+  SECTION("one that was left behind") {
+    leave_socket(path);
+    auto opened = listen_there();
+    REQUIRE(opened.error == "");
+    struct stat now {};
+    REQUIRE(::lstat(path.c_str(), &now) == 0);
+    CHECK((now.st_mode & 0777) == 0600);
+  }
+  SECTION("not one that answers") {
+    const auto opened = listen_there();
+    CHECK(contains(listen_there().error, "cannot listen on unix:" + path + ": "));
+    CHECK(std::filesystem::exists(path));
+  }
+  SECTION("not a file") {
+    std::ofstream{path} << "something";
+    CHECK(contains(listen_there().error, "cannot listen on unix:" + path + ": "));
+    CHECK(std::filesystem::file_size(path) == 9);
+  }
+  SECTION("not a link, wherever it leads") {
+    leave_socket(other);
+    std::filesystem::create_symlink(other, path);
+    CHECK(contains(listen_there().error, "cannot listen on unix:" + path + ": "));
+    CHECK(std::filesystem::is_symlink(path));
+    CHECK(std::filesystem::exists(other));
+  }
 }
 
 TEST_CASE("more connections than the limit wait for their turn", "[net][http][I5]") {
