@@ -189,14 +189,14 @@ TEST_CASE("programs of full screens run, follow the size and end", "[system][ter
   live.type(terminal, "seq 1 500 >/tmp/$PREVIEWD_TERMINAL; cd /tmp; PS1='done> '\r");
 
   SECTION("less") {
-    live.type(terminal, "less $PREVIEWD_TERMINAL\r");
+    live.type(terminal, "less ./$PREVIEWD_TERMINAL\r");
     REQUIRE(puts_out(live, terminal, "\x1b[?1049h"));
     live.type(terminal, "Gq");
     CHECK(puts_out(live, terminal, "\x1b[?1049l"));
     CHECK(live.output(terminal).find("\r\n500\r\n") != std::string::npos);
   }
   SECTION("vim") {
-    live.type(terminal, "vim -u NONE -c 'set ttimeoutlen=0' $PREVIEWD_TERMINAL\r");
+    live.type(terminal, "vim -u NONE -c 'set ttimeoutlen=0' ./$PREVIEWD_TERMINAL\r");
     REQUIRE(puts_out(live, terminal, "\x1b[?1049h"));
     live.type(terminal, ":q!\r");
     CHECK(puts_out(live, terminal, "\x1b[?1049l"));
@@ -214,7 +214,7 @@ TEST_CASE("programs of full screens run, follow the size and end", "[system][ter
     CHECK(puts_out(live, terminal, "\x1b[?1049l"));
   }
 
-  live.type(terminal, "rm $PREVIEWD_TERMINAL; echo over-$((1+1))\r");
+  live.type(terminal, "rm ./$PREVIEWD_TERMINAL; echo over-$((1+1))\r");
   CHECK(puts_out(live, terminal, "over-2"));
   CHECK(live.close_terminal(terminal) == 204);
 }

@@ -23,7 +23,7 @@ TEST_CASE("wrong requests get their error and change nothing", "[system][I7]") {
   live_service live;
   const auto wrong = GENERATE(values<wrong_request>({
     {"no JSON", "POST /api/terminals", "{", 400, "invalid_json"},
-    {"JSON that is no object", "POST /api/terminals", "[1]", 400, "invalid_field"},
+    {"JSON that is no object", "POST /api/terminals", "[1]", 400, "invalid_json"},
     {"no user", "POST /api/terminals", R"({"project":"p"})", 400, "invalid_field"},
     {"a wrong type", "POST /api/terminals", R"({"project":"p","user":"u","cols":"x"})", 400,
       "invalid_field"},
