@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "previewd/net/asio_types.hpp"
 #include "previewd/os/system_call.hpp"
 #include "previewd/os/unique_fd.hpp"
 
@@ -25,7 +26,7 @@ constexpr std::size_t most_at_once = 128;
 struct readiness::waiting {
   explicit waiting(io_thread& thread) : set{thread.context()} {}
 
-  asio::posix::stream_descriptor set;
+  stream_descriptor set;
   readiness* owner = nullptr;
 };
 
@@ -109,7 +110,7 @@ void readiness::forget(uint32_t place) noexcept {
 
 void readiness::wait() {
   waiting_->set.async_wait(
-    asio::posix::stream_descriptor::wait_read, [kept = waiting_](const os::error_code& error) {
+    stream_descriptor::wait_read, [kept = waiting_](const os::error_code& error) {
       if (!error && kept->owner != nullptr) kept->owner->look();
     });
 }

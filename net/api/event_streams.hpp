@@ -1,6 +1,5 @@
 #pragma once
 
-#include <boost/asio/steady_timer.hpp>
 #include <caf/fwd.hpp>
 #include <chrono>
 #include <cstddef>
@@ -15,6 +14,7 @@
 #include "previewd/messages/events.hpp"
 #include "previewd/messages/registry.hpp"
 #include "previewd/net/api/json.hpp"
+#include "previewd/net/asio_types.hpp"
 #include "previewd/net/http/exchange.hpp"
 
 namespace previewd::net::terminal {
@@ -82,7 +82,7 @@ private:
   io_thread& thread_;
   event_streams_parts parts_;
   event_streams_settings settings_;
-  asio::steady_timer heartbeat_;
+  steady_timer heartbeat_;
   std::unordered_map<uint64_t, std::unique_ptr<reader>> readers_;
   uint64_t next_number_ = 0;
   bool stopped_ = false;

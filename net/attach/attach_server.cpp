@@ -1,13 +1,13 @@
 #include "previewd/net/attach/attach_server.hpp"
 
 #include <algorithm>
-#include <boost/asio/steady_timer.hpp>
 #include <caf/send.hpp>
-#include <deque>
+#include <list>
 #include <optional>
 #include <utility>
 
 #include "previewd/messages/error.hpp"
+#include "previewd/net/asio_types.hpp"
 #include "previewd/net/attach/control.hpp"
 #include "previewd/net/auth/grant.hpp"
 #include "previewd/net/terminal/terminal_hub.hpp"
@@ -261,10 +261,10 @@ struct attach_server::client final : terminal::output_sink {
   const dialect speaks;
   const right_to_attach right;
   ws::websocket socket;
-  asio::steady_timer stall_timer;
+  steady_timer stall_timer;
   std::unique_ptr<terminal::attachment> place;
   ws_connection_actor actor;
-  std::deque<queued> on_the_way;
+  std::list<queued> on_the_way;
   std::size_t on_the_way_bytes = 0;
   uint64_t taken = 0;         // output up to here has left for the client
   bool acknowledges = false;  // it has said by itself what it has shown

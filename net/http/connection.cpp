@@ -573,8 +573,9 @@ void connection::write_stream() {
   constexpr std::string_view line_end = "\r\n";
   writing_ = std::min(queue_.size(), most_chunks_at_once);
   gathered_.clear();
+  auto next = queue_.begin();
   for (std::size_t i = 0; i < writing_; ++i) {
-    const chunk& c = queue_[i];
+    const chunk& c = *next++;
     if (!c.before.empty()) gathered_.push_back(part_of(c.before));
     if (c.bytes == nullptr) continue;
     gathered_.push_back(part_of(*c.bytes));

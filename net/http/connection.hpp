@@ -1,10 +1,9 @@
 #pragma once
 
 #include <array>
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -179,7 +178,7 @@ private:
   std::size_t body_limit_ = 0;
 
   // An answer without a known length.
-  std::deque<chunk> queue_;
+  std::list<chunk> queue_;
   std::size_t queued_bytes_ = 0;
   std::size_t writing_ = 0;  // chunks of the write under way
   std::vector<iovec> gathered_;

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/system/result.hpp>
 #include <cstdint>
 #include <functional>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "previewd/messages/error.hpp"
+#include "previewd/net/asio_types.hpp"
 #include "previewd/net/http/open_counts.hpp"
 #include "previewd/net/io_thread.hpp"
 
@@ -24,7 +24,7 @@ namespace previewd::net::http {
 struct preview_target;
 
 /// The client's side of a connection: TCP or a UNIX socket.
-using client_socket = asio::generic::stream_protocol::socket;
+using client_socket = stream_socket;
 
 /// One header field, as it came.
 struct field {

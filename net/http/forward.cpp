@@ -33,7 +33,7 @@ stream::endpoint endpoint_of(const forward_address& address) {
 }
 
 // By hand, since Asio's own way lets the processes of a terminal inherit it.
-error_code open_stream(stream::socket& socket, int family) {
+error_code open_stream(stream_socket& socket, int family) {
   const int descriptor = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (descriptor < 0) return os::last_error();
   error_code error;

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "previewd/net/asio_types.hpp"
 #include "previewd/net/auth/grant.hpp"
 #include "previewd/net/http/buffer.hpp"
 #include "previewd/net/http/exchange.hpp"
@@ -151,7 +151,6 @@ protected:
 
 private:
   friend class forward_desk;
-  using stream = asio::generic::stream_protocol;
 
   void receive();
   void received(const error_code& error);
@@ -160,7 +159,7 @@ private:
   forward_desk& desk_;
   std::string key_;
   std::string request_;
-  stream::socket socket_;
+  stream_socket socket_;
   std::vector<forward_waiter*> waiters_;
   flat_buffer in_;
   head_scanner scanner_{head_scanner::kind::answer};

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/system/error_code.hpp>
 #include <chrono>
 #include <cstdint>
@@ -11,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "previewd/net/asio_types.hpp"
 #include "previewd/net/io_thread.hpp"
 
 /// How objects with asynchronous operations live and die: one owner, one way down, and an end that
@@ -148,7 +148,7 @@ protected:
 private:
   void arm();
 
-  asio::steady_timer timer_;
+  steady_timer timer_;
   steady_clock::time_point due_ = steady_clock::time_point::max();
   steady_clock::time_point armed_ = steady_clock::time_point::max();
   uint64_t round_ = 0;  // of the wait under way; earlier ones were cancelled

@@ -284,7 +284,7 @@ void engine_session::begin(websocket* transport) {
 /// Timers find the session by its number, so that one which was about to run when the session ended
 /// finds nothing.
 template <class Then>
-void engine_session::arm(asio::steady_timer& timer, std::chrono::milliseconds delay, Then then) {
+void engine_session::arm(steady_timer& timer, std::chrono::milliseconds delay, Then then) {
   timer.expires_after(delay);
   timer.async_wait([&owner = engine_, number = number_, then](error_code error) {
     if (error) return;
@@ -633,7 +633,7 @@ void engine::accept_websocket(
   if (session != 0) {
     engine_session& upgrading = *find(session);
     upgrading.probe_ = &added.socket;
-    upgrading.upgrade_timer_ = std::make_unique<asio::steady_timer>(thread_.context());
+    upgrading.upgrade_timer_ = std::make_unique<steady_timer>(thread_.context());
     upgrading.arm(*upgrading.upgrade_timer_, settings_.upgrade_timeout,
       [](engine_session& self) { self.on_upgrade_timeout(); });
   }

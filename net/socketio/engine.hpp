@@ -1,6 +1,5 @@
 #pragma once
 
-#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "previewd/net/asio_types.hpp"
 #include "previewd/net/auth/grant.hpp"
 #include "previewd/net/http/exchange.hpp"
 #include "previewd/net/io_thread.hpp"
@@ -171,8 +171,7 @@ private:
   void upgrade();
   void drop_probe();
   void drop_queue();
-  template <class Then>
-  void arm(asio::steady_timer& timer, std::chrono::milliseconds delay, Then then);
+  template <class Then> void arm(steady_timer& timer, std::chrono::milliseconds delay, Then then);
 
   engine& engine_;
   const uint64_t number_;
@@ -188,8 +187,8 @@ private:
   http::exchange_ptr poll_;         // the GET that waits
   std::list<frame> queue_;          // of polling, or of a transport that is changing
   std::size_t queue_bytes_ = 0;
-  asio::steady_timer timer_;
-  std::unique_ptr<asio::steady_timer> upgrade_timer_;  // while there is a probe
+  steady_timer timer_;
+  std::unique_ptr<steady_timer> upgrade_timer_;  // while there is a probe
 };
 
 /// Whoever uses an engine. Every call on its I/O thread. None comes from within a call to the

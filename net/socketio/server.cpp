@@ -220,7 +220,7 @@ struct server::client {
   explicit client(engine_session& s) : session{s} {}
 
   engine_session& session;
-  std::unique_ptr<asio::steady_timer> connect_timer;       // until it has joined a namespace
+  std::unique_ptr<steady_timer> connect_timer;             // until it has joined a namespace
   std::map<std::string, std::unique_ptr<socket>> sockets;  // by namespace
   std::set<std::string> asked;                             // namespaces that are being checked
   std::unique_ptr<incomplete> packet;
@@ -267,7 +267,7 @@ void server::admit(const handshake& request, std::function<void(bool)> answer) {
 void server::on_open(engine_session& session) {
   auto made = std::make_unique<client>(session);
   made->connect_timer =
-    std::make_unique<asio::steady_timer>(engine_.thread().context(), settings_.connect_timeout);
+    std::make_unique<steady_timer>(engine_.thread().context(), settings_.connect_timeout);
   made->connect_timer->async_wait(
     [this, number = session.number()](boost::system::error_code error) {
       if (error) return;

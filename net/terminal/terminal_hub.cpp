@@ -7,8 +7,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <caf/expected.hpp>
 #include <caf/send.hpp>
 #include <cerrno>
@@ -17,6 +15,7 @@
 #include <utility>
 
 #include "previewd/messages/error.hpp"
+#include "previewd/net/asio_types.hpp"
 #include "previewd/net/terminal/output_scanner.hpp"
 #include "previewd/net/terminal/screen_checkpoint.hpp"
 #include "previewd/net/terminal/scrollback.hpp"
@@ -259,12 +258,12 @@ private:
   bool finish_wanted_ = false;
   std::optional<os::pty> pty_;
   os::unique_fd slave_;
-  asio::posix::stream_descriptor master_;  // watches the descriptor that `pty_` owns
-  asio::steady_timer quiet_timer_;
-  asio::steady_timer hint_timer_;
-  asio::steady_timer stall_timer_;
-  asio::steady_timer input_timer_;
-  asio::steady_timer use_timer_;
+  stream_descriptor master_;  // watches the descriptor that `pty_` owns
+  steady_timer quiet_timer_;
+  steady_timer hint_timer_;
+  std::unique_ptr<steady_timer> stall_timer_;  // hardly ever needed, as the next
+  std::unique_ptr<steady_timer> input_timer_;
+  steady_timer use_timer_;
   unsigned pending_ = 0;  // handlers under way
 
   bool reading_ = false;
@@ -318,8 +317,6 @@ terminal_hub::pump::pump(terminal_hub& hub, shelf& home, const terminal_spec& sp
       master_{home.thread.context()},
       quiet_timer_{home.thread.context()},
       hint_timer_{home.thread.context()},
-      stall_timer_{home.thread.context()},
-      input_timer_{home.thread.context()},
       use_timer_{home.thread.context()},
       size_{spec.size} {
   counters_->columns = size_.columns;
@@ -439,8 +436,8 @@ void terminal_hub::pump::close() {
   counters_->foreground_group = 0;
   quiet_timer_.cancel();
   hint_timer_.cancel();
-  stall_timer_.cancel();
-  input_timer_.cancel();
+  stall_timer_.reset();
+  input_timer_.reset();
   use_timer_.cancel();
   if (pty_) {
     master_.cancel();
@@ -471,7 +468,7 @@ void terminal_hub::pump::await_output() {
     return;
   }
   reading_ = true;
-  master_.async_wait(asio::posix::stream_descriptor::wait_read, counted([this] {
+  master_.async_wait(stream_descriptor::wait_read, counted([this] {
     reading_ = false;
     if (read_batch(turn_bytes()) != reading::ended) await_output();
   }));
@@ -677,8 +674,9 @@ void terminal_hub::pump::await_use() {
 void terminal_hub::pump::await_stalled() {
   if (awaiting_stalled_ || readers_.size() < 2) return;
   awaiting_stalled_ = true;
-  stall_timer_.expires_after(hub_.settings_.stall_timeout);
-  stall_timer_.async_wait(counted([this] {
+  if (!stall_timer_) stall_timer_ = std::make_unique<steady_timer>(home_.thread.context());
+  stall_timer_->expires_after(hub_.settings_.stall_timeout);
+  stall_timer_->async_wait(counted([this] {
     awaiting_stalled_ = false;
     pass_over_stalled();
     await_output();
@@ -750,7 +748,7 @@ void terminal_hub::pump::write_input() {
     const error_code failure = os::last_error();
     if (failure.value() == EAGAIN) {
       writing_ = true;
-      master_.async_wait(asio::posix::stream_descriptor::wait_write, counted([this] {
+      master_.async_wait(stream_descriptor::wait_write, counted([this] {
         writing_ = false;
         write_input();
       }));
@@ -758,8 +756,9 @@ void terminal_hub::pump::write_input() {
     }
     if (os::is_shortage(failure)) {
       writing_ = true;
-      input_timer_.expires_after(shortage_pause);
-      input_timer_.async_wait(counted([this] {
+      if (!input_timer_) input_timer_ = std::make_unique<steady_timer>(home_.thread.context());
+      input_timer_->expires_after(shortage_pause);
+      input_timer_->async_wait(counted([this] {
         writing_ = false;
         write_input();
       }));

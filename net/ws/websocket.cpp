@@ -9,7 +9,6 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/rfc7230.hpp>
@@ -18,6 +17,7 @@
 #include <optional>
 #include <utility>
 
+#include "previewd/net/asio_types.hpp"
 #include "previewd/net/http/message.hpp"
 #include "previewd/os/system_call.hpp"
 
@@ -190,7 +190,7 @@ struct websocket::state {
   websocket_owner& owner;
   const http::open_slot slot;
   http::client_socket socket;
-  std::unique_ptr<asio::steady_timer> timer;  // only while something is limited
+  std::unique_ptr<steady_timer> timer;  // only while something is limited
   std::unique_ptr<opening> begins;
   frame_reader reader;
   std::unique_ptr<std::deque<unwritten>> backlog;  // null: nothing waits for the peer
@@ -507,7 +507,7 @@ struct websocket::state {
   }
 
   void set_timer(std::chrono::milliseconds after) {
-    if (!timer) timer = std::make_unique<asio::steady_timer>(socket.get_executor());
+    if (!timer) timer = std::make_unique<steady_timer>(socket.get_executor());
     timer->expires_after(after);
     timer->async_wait(counted([this](error_code error) {
       // One that was set anew while its handler was on the way is not due.
