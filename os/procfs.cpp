@@ -86,9 +86,31 @@ template <class Visit> error_code for_each_number(const char* path, Visit visit)
     if (entry == nullptr) return errno == 0 ? error_code{} : last_error();
     const auto number = to_number<pid_t>(entry->d_name);
     if (!number) continue;
-    const error_code failure = visit(*number, ::dirfd(directory.get()), entry->d_name);
-    if (is_shortage(failure)) return failure;
+    const std::optional<error_code> end = visit(*number, ::dirfd(directory.get()), entry->d_name);
+    if (end) return *end;
   }
+}
+
+/// What ends a visit: what could not be seen for want of something. Whatever else fails has gone.
+std::optional<error_code> end_at(const error_code& failure) {
+  return is_shortage(failure) ? std::optional{failure} : std::nullopt;
+}
+
+/// Visits the inodes of a process' sockets, until `visit` says true.
+template <class Visit> error_code for_each_socket(pid_t pid, Visit visit) {
+  return for_each_number(proc_path{pid}.add("/fd").c_str(),
+    [&](pid_t, int directory, const char* name) -> std::optional<error_code> {
+      constexpr std::string_view prefix = "socket:[";
+      char target[64];
+      const ssize_t n = system_call(
+        read_link, [&] { return ::readlinkat(directory, name, target, sizeof target); });
+      if (n < 0) return end_at(last_error());
+      const std::string_view link{target, static_cast<std::size_t>(n)};
+      if (!link.starts_with(prefix) || link.back() != ']') return std::nullopt;
+      const std::string_view digits = link.substr(prefix.size(), link.size() - prefix.size() - 1);
+      const auto inode = to_number<uint64_t>(digits);
+      return inode && visit(*inode) ? std::optional{error_code{}} : std::nullopt;
+    });
 }
 
 /// Takes the next field, which a space ends.
@@ -200,30 +222,31 @@ error_code append_children(pid_t pid, std::vector<pid_t>& children) {
     while (!rest.empty()) {
       if (const auto child = to_number<pid_t>(next_field(rest))) children.push_back(*child);
     }
-    return failure;
+    return end_at(failure);
   });
 }
 
 error_code append_socket_inodes(pid_t pid, std::vector<uint64_t>& inodes) {
-  return for_each_number(
-    proc_path{pid}.add("/fd").c_str(), [&](pid_t, int directory, const char* name) -> error_code {
-      constexpr std::string_view prefix = "socket:[";
-      char target[64];
-      const ssize_t n = system_call(
-        read_link, [&] { return ::readlinkat(directory, name, target, sizeof target); });
-      if (n < 0) return last_error();
-      const std::string_view link{target, static_cast<std::size_t>(n)};
-      if (!link.starts_with(prefix) || link.back() != ']') return {};
-      const std::string_view digits = link.substr(prefix.size(), link.size() - prefix.size() - 1);
-      if (const auto inode = to_number<uint64_t>(digits)) inodes.push_back(*inode);
-      return {};
-    });
+  return for_each_socket(pid, [&](uint64_t inode) {
+    inodes.push_back(inode);
+    return false;
+  });
+}
+
+result<bool> holds_socket(pid_t pid, const std::vector<uint64_t>& inodes) {
+  bool holds = false;
+  const error_code failure = for_each_socket(pid, [&](uint64_t inode) {
+    holds = std::find(inodes.begin(), inodes.end(), inode) != inodes.end();
+    return holds;
+  });
+  if (failure) return {boost::system::in_place_error, failure};
+  return holds;
 }
 
 error_code append_processes(std::vector<pid_t>& pids) {
-  return for_each_number("/proc", [&](pid_t pid, int, const char*) -> error_code {
+  return for_each_number("/proc", [&](pid_t pid, int, const char*) -> std::optional<error_code> {
     pids.push_back(pid);
-    return {};
+    return std::nullopt;
   });
 }
 

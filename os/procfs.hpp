@@ -86,6 +86,10 @@ error_code append_children(pid_t pid, std::vector<pid_t>& children);
 /// shortage, after which some are missing.
 error_code append_socket_inodes(pid_t pid, std::vector<uint64_t>& inodes);
 
+/// Whether one of these sockets is among its descriptors. Looks no further than the first, and the
+/// descriptors that were opened first come first. Errors: as above.
+result<bool> holds_socket(pid_t pid, const std::vector<uint64_t>& inodes);
+
 /// Appends the pids of all processes, in no order. After a shortage some are missing.
 error_code append_processes(std::vector<pid_t>& pids);
 

@@ -7,9 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <boost/asio/ip/address.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <caf/send.hpp>
 #include <csignal>
 #include <functional>
@@ -19,6 +17,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "previewd/net/asio_types.hpp"
 #include "previewd/net/io_thread.hpp"
 #include "previewd/net/kernel/listener_reader.hpp"
 #include "previewd/os/child_reaper.hpp"
@@ -42,8 +41,7 @@ const os::call_site look_at_process{"kernel.look_at_process", {ENOMEM}};
 const os::call_site kill_process{"kernel.kill", {EPERM}};
 
 /// Gives a descriptor to Asio, which tells the kernel's event queue of it (epoll_ctl(2)).
-error_code
-watch_descriptor(asio::posix::stream_descriptor& by, int descriptor, const os::call_site& site) {
+error_code watch_descriptor(stream_descriptor& by, int descriptor, const os::call_site& site) {
   error_code failure;
   if (os::system_call(site, [&] {
         by.assign(descriptor, failure);
@@ -149,27 +147,26 @@ private:
   struct entry {
     os::process_id process;
     std::function<void()> ended;
-    std::optional<asio::posix::stream_descriptor> descriptor;
+    std::optional<stream_descriptor> descriptor;
   };
 
-  void await(watch_number number, asio::posix::stream_descriptor& descriptor) {
-    descriptor.async_wait(
-      asio::posix::stream_descriptor::wait_read, [this, number](error_code aborted) {
-        if (aborted) return;
-        const auto found = entries_.find(number);
-        if (found == entries_.end()) return;
-        // Asio's epoll reactor keeps its bookkeeping of a closed descriptor for the next one, and
-        // with it a readiness that is still queued: a wait may end for what happened to another.
-        // Whether it is this process that has ended is asked of the kernel (pidfd_open(2)).
-        if (asio::posix::stream_descriptor& own = *found->second.descriptor; is_readable(own)) {
-          fire(number);
-        } else {
-          await(number, own);
-        }
-      });
+  void await(watch_number number, stream_descriptor& descriptor) {
+    descriptor.async_wait(stream_descriptor::wait_read, [this, number](error_code aborted) {
+      if (aborted) return;
+      const auto found = entries_.find(number);
+      if (found == entries_.end()) return;
+      // Asio's epoll reactor keeps its bookkeeping of a closed descriptor for the next one, and
+      // with it a readiness that is still queued: a wait may end for what happened to another.
+      // Whether it is this process that has ended is asked of the kernel (pidfd_open(2)).
+      if (stream_descriptor& own = *found->second.descriptor; is_readable(own)) {
+        fire(number);
+      } else {
+        await(number, own);
+      }
+    });
   }
 
-  static bool is_readable(asio::posix::stream_descriptor& descriptor) {
+  static bool is_readable(stream_descriptor& descriptor) {
     pollfd asked{descriptor.native_handle(), POLLIN, 0};
     return os::system_call(look_at_process, [&] { return ::poll(&asked, 1, 0); }) == 1;
   }
@@ -366,11 +363,11 @@ private:
   listener_reader reader_;
   std::optional<os::destroy_events> events_;
   bool events_missing_ = false;  // for want of something: tried again
-  asio::posix::stream_descriptor event_descriptor_{thread_.context()};
+  stream_descriptor event_descriptor_{thread_.context()};
   std::vector<os::destroyed_socket> destroyed_;
   asio::signal_set signals_{thread_.context()};
-  asio::steady_timer timer_{thread_.context()};
-  asio::steady_timer ladder_timer_{thread_.context()};
+  steady_timer timer_{thread_.context()};
+  steady_timer ladder_timer_{thread_.context()};
   process_watches watches_{thread_.context()};
   os::process_tree tree_;
 
@@ -447,11 +444,10 @@ void kernel_watcher::implementation::await_child_signal() {
 }
 
 void kernel_watcher::implementation::await_destroyed() {
-  event_descriptor_.async_wait(
-    asio::posix::stream_descriptor::wait_read, [this](error_code aborted) {
-      if (aborted || finished_) return;
-      take_destroyed();
-    });
+  event_descriptor_.async_wait(stream_descriptor::wait_read, [this](error_code aborted) {
+    if (aborted || finished_) return;
+    take_destroyed();
+  });
 }
 
 void kernel_watcher::implementation::take_destroyed() {
@@ -767,12 +763,9 @@ kernel_watcher::implementation::holders_of(const std::vector<uint64_t>& inodes) 
   for (const pid_t pid : pids) {
     if (search_failing_) return {};
     if (pid == ::getpid()) continue;
-    inodes_.clear();
-    search_failing_ = os::is_shortage(os::append_socket_inodes(pid, inodes_));
-    const bool holds = std::any_of(inodes_.begin(), inodes_.end(), [&](uint64_t inode) {
-      return std::find(inodes.begin(), inodes.end(), inode) != inodes.end();
-    });
-    if (!holds) continue;
+    const auto holds = os::holds_socket(pid, inodes);
+    search_failing_ = !holds && os::is_shortage(holds.error());
+    if (!holds || !*holds) continue;
     if (auto stat = os::read_stat(pid); stat && stat->is_alive())
       result.push_back(std::move(*stat));
   }

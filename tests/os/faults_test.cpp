@@ -189,6 +189,9 @@ verdict look_at_processes() {
   if (const error_code failure = os::append_socket_inodes(::getpid(), inodes))
     return verdict_of(failure);
   if (std::count(inodes.begin(), inodes.end(), inode_of(held)) != 1) return wrong;
+  const auto holds = os::holds_socket(::getpid(), {inode_of(held)});
+  if (!holds) return verdict_of(holds.error());
+  if (!*holds) return wrong;
   const auto variable = os::read_environment(::getpid(), "PATH");
   if (variable.known && !variable.value) return wrong;
   return variable.known ? fine : ENOMEM;

@@ -1,11 +1,15 @@
 #include "previewd/os/procfs.hpp"
 
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cerrno>
 
 #include "previewd/os/proc_net.hpp"
+#include "previewd/os/unique_fd.hpp"
 #include "previewd/tests/support/test_process.hpp"
 
 using namespace previewd;
@@ -82,6 +86,24 @@ TEST_CASE("children, environment and command of a process are read", "[os][procf
   CHECK(os::read_environment(children[0], "PREVIEWD_").value == std::nullopt);
   CHECK(os::read_environment(children[0], "PREVIEWD_").known);
   CHECK_FALSE(os::read_environment(2'000'000'000, "PREVIEWD").known);
+}
+
+TEST_CASE("a process is known by one of its sockets", "[os][procfs]") {
+  const os::unique_fd first{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  const os::unique_fd second{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  std::vector<uint64_t> inodes;
+  for (const int one : {first.get(), second.get()}) {
+    struct stat what {};
+    REQUIRE(::fstat(one, &what) == 0);
+    inodes.push_back(what.st_ino);
+  }
+
+  CHECK(os::holds_socket(::getpid(), inodes).value());
+  CHECK(os::holds_socket(::getpid(), {inodes[1]}).value());
+  CHECK(os::holds_socket(::getpid(), {1, inodes[1]}).value());
+  CHECK_FALSE(os::holds_socket(::getpid(), {1}).value());
+  CHECK_FALSE(os::holds_socket(::getpid(), {}).value());
+  CHECK(os::holds_socket(2'000'000'000, inodes).error() == os::system_error(ENOENT));
 }
 
 TEST_CASE("a stopped process and a zombie are told from a running one", "[os][procfs]") {
