@@ -9,6 +9,7 @@
 #include "previewd/actors/batch_threads.hpp"
 #include "previewd/messages/all.hpp"
 #include "previewd/os/descriptor_limit.hpp"
+#include "previewd/service/serve.hpp"
 #include "previewd/service/service.hpp"
 #include "previewd/service/settings_load.hpp"
 #include "previewd/support/log.hpp"
@@ -32,13 +33,9 @@ int main(int argc, char** argv) {
       "clients will be answered 503",
       {{"connections", settings.limits.connections}, {"descriptors", descriptors}});
   std::signal(SIGPIPE, SIG_IGN);
-  // Blocked before any thread starts, so that they come to the wait below and nowhere else.
-  sigset_t ending;
-  sigemptyset(&ending);
-  sigaddset(&ending, SIGTERM);
-  sigaddset(&ending, SIGINT);
-  sigaddset(&ending, SIGHUP);
-  pthread_sigmask(SIG_BLOCK, &ending, nullptr);
+  // Blocked before any thread starts, so that they come to `serve` and nowhere else.
+  const sigset_t signals = previewd::served_signals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
   caf::actor_system_config config;
   config.add_message_types<caf::id_block::previewd>();
@@ -55,13 +52,5 @@ int main(int argc, char** argv) {
   auto& service = *std::get<0>(started);
   for (const std::string& address : service.addresses())
     std::cout << "previewd listening on " << address << std::endl;
-
-  int signal = 0;
-  while (sigwait(&ending, &signal) == 0 && signal == SIGHUP) {
-    service.reload_keys();
-    service.reload_certificate();
-  }
-  // A second signal ends the process at once, as it would without us.
-  pthread_sigmask(SIG_UNBLOCK, &ending, nullptr);
-  service.stop();
+  previewd::serve(service, settings);
 }

@@ -531,6 +531,23 @@ void service::reload_certificate() {
   log::info("reload", "The certificate has been read again");
 }
 
+bool service::answers(std::chrono::microseconds limit) const {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  std::vector<std::future<void>> asked;
+  for (const auto& one : parts_->lanes) {
+    const auto answer = std::make_shared<std::promise<void>>();
+    asked.push_back(answer->get_future());
+    one->thread.post([answer] { answer->set_value(); });
+  }
+  bool answered = false;
+  caf::scoped_actor self{parts_->system};
+  self->request(parts_->registry, caf::duration{limit}, counters_atom_v)
+    .receive([&](const registry_counters&) { answered = true; }, [](const caf::error&) {});
+  for (const auto& one : asked)
+    answered = one.wait_until(end) == std::future_status::ready && answered;
+  return answered;
+}
+
 void service::stop() {
   parts_->stop();
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <caf/fwd.hpp>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <variant>
@@ -58,6 +59,11 @@ public:
   /// Reads the certificate and its key again (`tls.certificate_file`), as SIGHUP does: clients that
   /// come afterwards are shown it, and connections that are open live on. Otherwise as above.
   void reload_certificate();
+
+  /// Whether the registry and every I/O thread answer within `limit`, as they do but for a bug or a
+  /// machine that has come to a standstill. Blocks meanwhile. Not from one of the service's own
+  /// threads or actors, nor after `stop`.
+  bool answers(std::chrono::microseconds limit) const;
 
   /// Stops accepting, removes every server with reason `shutdown`, ends every terminal, closes
   /// every connection, and joins the threads; takes at most `shutdown.timeout`. Not from one of the

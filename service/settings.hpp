@@ -169,6 +169,13 @@ struct settings {
     std::string home = "/";                // $HOME
     std::vector<std::string> environment;  // NAME=value
   } inherited;
+
+  /// What the service manager that started the process wants to hear (os/service_manager.hpp). Not
+  /// settings either, and of the program only.
+  struct {
+    std::string notify_socket;              // $NOTIFY_SOCKET; empty: nothing
+    std::chrono::microseconds watchdog{0};  // at least once in this time that all is well; 0: not
+  } manager;
 };
 
 }  // namespace previewd

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <map>
@@ -44,6 +45,13 @@ constexpr std::string_view prefix = "PREVIEWD_";
 /// meet them.
 constexpr std::array<std::string_view, 5> not_settings{
   "PREVIEWD_BASE", "PREVIEWD_ORIGIN", "PREVIEWD_PROJECT", "PREVIEWD_USER", "PREVIEWD_TERMINAL"};
+
+/// What a service manager says to the process that it has started, and to no other
+/// (systemd.exec(5)): a terminal that spoke to it would speak for us.
+constexpr std::array<std::string_view, 14> for_us_alone{"NOTIFY_SOCKET", "WATCHDOG_PID",
+  "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", "FDSTORE",
+  "SYSTEMD_EXEC_PID", "INVOCATION_ID", "JOURNAL_STREAM", "MEMORY_PRESSURE_WATCH",
+  "MEMORY_PRESSURE_WRITE", "CREDENTIALS_DIRECTORY"};
 
 /// Many times what all settings take. How deep names may be nested ends with it, and so what the
 /// stack has to bear when they are let go.
@@ -246,8 +254,10 @@ private:
   void inherit() {
     for (const char* const* entry = environment_; *entry != nullptr; ++entry) {
       const std::string_view line{*entry};
-      if (line.substr(0, prefix.size()) != prefix) loaded_.inherited.environment.emplace_back(line);
+      if (is_for_terminals(line)) loaded_.inherited.environment.emplace_back(line);
     }
+    loaded_.manager.notify_socket = variable("NOTIFY_SOCKET");
+    loaded_.manager.watchdog = watchdog();
     if (const auto home = variable("HOME"); !home.empty() && home.front() == '/')
       loaded_.inherited.home = home;
     const std::string shell{variable("SHELL")};
@@ -256,6 +266,27 @@ private:
     if (!shell.empty() && name != "nologin" && name != "false")
       if (setting* one = find("terminal.shell"); one->set({shell}) == std::nullopt)
         sources_[one->name] = "SHELL";
+  }
+
+  static bool is_for_terminals(std::string_view line) {
+    const std::string_view name = line.substr(0, line.find('='));
+    return line.substr(0, prefix.size()) != prefix &&
+           std::find(for_us_alone.begin(), for_us_alone.end(), name) == for_us_alone.end();
+  }
+
+  /// Whether a variable names this process, or nobody.
+  bool is_for_us(std::string_view pid_variable) const {
+    const std::string_view pid = variable(pid_variable);
+    return pid.empty() || pid == std::to_string(getpid());
+  }
+
+  /// As sd_watchdog_enabled(3) understands it. What is no number is nobody's wish.
+  std::chrono::microseconds watchdog() const {
+    const std::string_view text = variable("WATCHDOG_USEC");
+    std::chrono::microseconds::rep value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool good = error == std::errc{} && end == text.data() + text.size() && value > 0;
+    return std::chrono::microseconds{good && is_for_us("WATCHDOG_PID") ? value : 0};
   }
 
   problem read_file(const std::vector<std::string>& named) {

@@ -19,8 +19,10 @@
 #include "previewd/os/proc_net.hpp"
 #include "previewd/os/process_tree.hpp"
 #include "previewd/os/pty.hpp"
+#include "previewd/os/service_manager.hpp"
 #include "previewd/os/sock_diag.hpp"
 #include "previewd/tests/support/faults.hpp"
+#include "previewd/tests/support/notify_socket.hpp"
 #include "previewd/tests/support/resource_check.hpp"
 #include "previewd/tests/support/temporary_folder.hpp"
 #include "previewd/tests/support/test_process.hpp"
@@ -257,6 +259,13 @@ verdict keep_a_cgroup() {
   return result;
 }
 
+verdict tell_the_manager() {
+  test::temporary_folder folder;
+  const std::string name = folder.path() + "/notify";
+  const test::notify_socket manager{name};
+  return verdict_of(os::service_manager{name}.tell("READY=1"));
+}
+
 struct operation {
   const char* name;
   std::function<verdict()> run;
@@ -282,6 +291,7 @@ const std::vector<operation>& operations() {
       {"descriptors."}},
     {"orphans", adopt_and_reap, {"reaper."}},
     {"the cgroup of a terminal", keep_a_cgroup, {"cgroup."}},
+    {"a word to the service manager", tell_the_manager, {"manager."}},
   };
   return all;
 }

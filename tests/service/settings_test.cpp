@@ -296,6 +296,24 @@ TEST_CASE("zero needs no unit where it means never", "[service][settings]") {
   CHECK(s.proxy.response_timeout == 0s);
 }
 
+TEST_CASE("what a service manager says is for the service, and for none of its terminals",
+  "[service][settings][I6]") {
+  const std::string mine = std::to_string(getpid());
+
+  const settings s = loaded(load({},
+    {"NOTIFY_SOCKET=@n", "WATCHDOG_USEC=3000000", "WATCHDOG_PID=" + mine, "LISTEN_FDS=1", "A=b"}));
+
+  CHECK(s.manager.notify_socket == "@n");
+  CHECK(s.manager.watchdog == 3s);
+  CHECK(s.inherited.environment == std::vector<std::string>{"A=b", "XDG_CONFIG_HOME=/nonexistent"});
+  CHECK(loaded(load({})).manager.notify_socket.empty());
+  CHECK(loaded(load({}, {"WATCHDOG_USEC=3000000"})).manager.watchdog == 3s);
+  for (const char* other : {"WATCHDOG_PID=1", "WATCHDOG_PID=x"})
+    CHECK(loaded(load({}, {"WATCHDOG_USEC=3000000", other})).manager.watchdog == 0s);
+  for (const char* junk : {"", "-1", "0", "3s", "99999999999999999999"})
+    CHECK(loaded(load({}, {"WATCHDOG_USEC=" + std::string{junk}})).manager.watchdog == 0s);
+}
+
 TEST_CASE("check-config says each setting and where it came from", "[service][settings]") {
   const early_exit e = stopped(
     load({"check-config", "--health.interval", "1m"}, {"PREVIEWD_TERMINAL_SCROLLBACK=1MiB"}));
