@@ -9,7 +9,8 @@ install(TARGETS ${libraries} EXPORT previewd ARCHIVE DESTINATION ${CMAKE_INSTALL
 install(TARGETS previewd_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 # Where systemd looks for units (systemd.unit(5)), whatever the machine's folder for libraries.
 configure_file(${PROJECT_SOURCE_DIR}/service/systemd/previewd.service.in ${PROJECT_BINARY_DIR}/previewd.service @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/previewd.service DESTINATION lib/systemd/system)
+install(FILES ${PROJECT_BINARY_DIR}/previewd.service ${PROJECT_SOURCE_DIR}/service/systemd/previewd.socket
+  DESTINATION lib/systemd/system)
 foreach(folder messages os support actors net service web)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/previewd/${folder}
     FILES_MATCHING PATTERN "*.hpp" PATTERN node_modules EXCLUDE)

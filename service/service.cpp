@@ -340,7 +340,7 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
   }
   std::vector<net::http::listen_spec> where;
   for (const listen_address& one : wanted.listen)
-    where.push_back({one.address, one.port, one.path});
+    where.push_back({one.address, one.port, one.path, one.descriptor});
   // First, and before anything has to be taken back: this is what fails for a user's reasons.
   net::http::listen_result opened = net::http::open_listeners(where, threads);
   if (!opened.error.empty()) return opened.error;

@@ -15,6 +15,9 @@ struct listen_address {
   std::string address;  // numeric, "127.0.0.1" or "::1"; empty for a UNIX socket
   uint16_t port = 0;
   std::string path;  // of a UNIX socket, absolute; empty for TCP
+  /// A socket that listens there already, and stays its owner's (os/inherited_listeners.hpp); below
+  /// zero: the service opens its own. Of one in the abstract namespace (unix(7)) `path` is `@name`.
+  int descriptor = -1;
 
   friend bool operator==(const listen_address&, const listen_address&) = default;
 };

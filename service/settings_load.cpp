@@ -32,6 +32,7 @@
 
 #include "previewd/net/tls/context.hpp"
 #include "previewd/os/account.hpp"
+#include "previewd/os/inherited_listeners.hpp"
 #include "previewd/service/settings_table.hpp"
 #include "version.hpp"
 
@@ -123,6 +124,8 @@ public:
       if (options[i]->count() == 0) continue;
       if (auto sentence = set(table_[i], flags[i], "--" + table_[i].name)) return wrong(*sentence);
     }
+    if (auto sentence = take_listeners())
+      return early_exit{.code = 1, .out = {}, .err = "previewd: " + *sentence + '\n'};
     if (auto sentence = check_reach()) return wrong(*sentence);
     if (auto sentence = check_keys()) return wrong(*sentence);
     if (auto sentence = check_certificate()) return wrong(*sentence);
@@ -173,7 +176,9 @@ public:
       "An unknown name, a wrong unit or a value out of its range stops the start with exit code 2 "
       "and one sentence.\n"
       "So does a settings file of more than 64 KiB, and a text with a control character in it.\n"
-      "`previewd check-config` says which settings hold and where each came from.\n\n"
+      "`previewd check-config` says which settings hold and where each came from.\n"
+      "Sockets that a service manager hands over (`LISTEN_FDS`, [systemd](systemd.md)) stand in "
+      "for `listen`.\n\n"
       "Durations are whole numbers with a unit: `ms`, `s`, `m`, `h` or `d`. Sizes are bytes, or "
       "have one of the units `KiB`,\n"
       "`MiB`, `GiB`. A setting with several values is a repeated flag, an array in the file, and "
@@ -418,6 +423,21 @@ private:
     return '"' + log::one_line(argument) + "\" is not a command; there are serve and check-config";
   }
 
+  /// Sockets that are handed over stand in for `listen`: who opened them has chosen the addresses.
+  problem take_listeners() {
+    const auto taken = os::inherited_listeners({.pid = variable("LISTEN_PID"),
+      .fds = variable("LISTEN_FDS"),
+      .fdnames = variable("LISTEN_FDNAMES")});
+    if (const auto* why = std::get_if<std::string>(&taken)) return log::one_line(*why);
+    const auto& listeners = std::get<0>(taken);
+    if (listeners.empty()) return std::nullopt;
+    loaded_.listen.clear();
+    for (const os::inherited_listener& one : listeners)
+      loaded_.listen.push_back({one.address, one.port, one.path, one.descriptor});
+    sources_["listen"] = "LISTEN_FDS";
+    return std::nullopt;
+  }
+
   static bool is_loopback(const listen_address& where) {
     if (!where.path.empty()) return true;
     if (in_addr v4{}; inet_pton(AF_INET, where.address.c_str(), &v4) == 1)
@@ -430,7 +450,7 @@ private:
   problem check_reach() {
     for (const listen_address& where : loaded_.listen) {
       if (loaded_.auth.mode != auth_mode::none || is_loopback(where)) continue;
-      return "listen: " + to_string(where) +
+      return "listen: " + to_string(where) + (where.descriptor < 0 ? "" : " (LISTEN_FDS)") +
              " can be reached from other machines, which auth.mode = none does not allow; listen "
              "on 127.0.0.1, [::1] or a "
              "UNIX socket, or set auth.mode = token or forward";

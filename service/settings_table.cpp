@@ -487,7 +487,8 @@ setting listen(std::vector<listen_address>& field) {
   result.value = "ADDRESS";
   result.allowed = "addresses with a port (0: any free one), unix:/path";
   result.meaning =
-    "where the service listens; beyond loopback only with auth.mode = token or forward";
+    "where the service listens, unless sockets are handed over to it (LISTEN_FDS); beyond loopback "
+    "only with auth.mode = token or forward";
   result.values = arity::many;
   result.set = [&field](const std::vector<std::string>& written) -> problem {
     std::vector<listen_address> read;

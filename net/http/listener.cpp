@@ -1,6 +1,7 @@
 #include "previewd/net/http/listener.hpp"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -27,6 +28,8 @@ const os::call_site begin_to_listen{"listen.listen", {EADDRINUSE, ENOMEM}};
 const os::call_site ask_port{"listen.port", {ENOBUFS}};
 const os::call_site try_other{"listen.connect", {EAGAIN, EMFILE}};
 const os::call_site change_mode{"listen.chmod", {EPERM}};
+const os::call_site change_flags{"listen.flags", {EPERM}};
+const os::call_site share_socket{"listen.share", {EMFILE, ENFILE}};
 
 constexpr int backlog = 1024;
 
@@ -74,24 +77,29 @@ int listen_at(int fd) {
   return os::system_call(begin_to_listen, [&] { return ::listen(fd, backlog); });
 }
 
+bool set(int fd, int level, int option, int value = 1) {
+  return os::system_call(
+           set_option, [&] { return ::setsockopt(fd, level, option, &value, sizeof value); }) == 0;
+}
+
+// What is accepted has these too (tcp(7)). A client that has vanished without a word is noticed
+// after two minutes.
+bool set_options_of_clients(int fd) {
+  return set(fd, IPPROTO_TCP, TCP_NODELAY) && set(fd, SOL_SOCKET, SO_KEEPALIVE) &&
+         set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60) && set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 15) &&
+         set(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
+}
+
 // A listening TCP socket; below zero: the negated errno.
 int open_tcp(any_address& address, sharing how) {
   const int fd = os::system_call(open_socket, [&] {
     return ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   });
   if (fd < 0) return -errno;
-  const auto set = [fd](int level, int option, int value = 1) {
-    return os::system_call(set_option,
-             [&] { return ::setsockopt(fd, level, option, &value, sizeof value); }) == 0;
-  };
-  bool failed = !set(SOL_SOCKET, SO_REUSEADDR);
-  if (address.storage.ss_family == AF_INET6) failed = failed || !set(IPPROTO_IPV6, IPV6_V6ONLY);
-  if (how == sharing::with_threads) failed = failed || !set(SOL_SOCKET, SO_REUSEPORT);
-  // What is accepted has these too (tcp(7)). A client that has vanished without a word is noticed
-  // after two minutes.
-  failed = failed || !set(IPPROTO_TCP, TCP_NODELAY) || !set(SOL_SOCKET, SO_KEEPALIVE) ||
-           !set(IPPROTO_TCP, TCP_KEEPIDLE, 60) || !set(IPPROTO_TCP, TCP_KEEPINTVL, 15) ||
-           !set(IPPROTO_TCP, TCP_KEEPCNT, 4);
+  bool failed = !set(fd, SOL_SOCKET, SO_REUSEADDR);
+  if (address.storage.ss_family == AF_INET6) failed = failed || !set(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+  if (how == sharing::with_threads) failed = failed || !set(fd, SOL_SOCKET, SO_REUSEPORT);
+  failed = failed || !set_options_of_clients(fd);
   failed = failed || bind_to(fd, address) != 0 || listen_at(fd) != 0;
   if (!failed) return fd;
   const int error = errno;
@@ -190,6 +198,41 @@ std::string open_unix_listener(opened_listener& listener) {
   return {};
 }
 
+std::string text_of(const listen_spec& at) {
+  if (!at.path.empty()) return "unix:" + at.path;
+  const bool v6 = at.address.find(':') != std::string::npos;
+  return (v6 ? "[" + at.address + "]" : at.address) + ":" + std::to_string(at.port);
+}
+
+std::string share_listener(opened_listener& listener, std::size_t threads) {
+  const listen_spec& at = listener.at;
+  const auto failed = [&at] { return "cannot listen on " + text_of(at) + ": " + why(errno); };
+  auto family = listening_socket::family::unix_path;
+  if (at.path.empty()) {
+    const bool v6 = at.address.find(':') != std::string::npos;
+    family = v6 ? listening_socket::family::v6 : listening_socket::family::v4;
+    if (!set_options_of_clients(at.descriptor)) return failed();
+  }
+  // Of the threads that a client wakes all but one find nobody.
+  const int flags = ::fcntl(at.descriptor, F_GETFL);
+  if (flags == -1 || os::system_call(change_flags,
+                       [&] { return ::fcntl(at.descriptor, F_SETFL, flags | O_NONBLOCK); }) == -1)
+    return failed();
+  for (std::size_t i = 0; i < threads; ++i) {
+    const int fd =
+      os::system_call(share_socket, [&] { return ::fcntl(at.descriptor, F_DUPFD_CLOEXEC, 3); });
+    if (fd < 0) return failed();
+    listener.sockets.emplace_back(fd, family);
+  }
+  return {};
+}
+
+std::string open_listener(opened_listener& listener, std::size_t threads) {
+  if (listener.at.descriptor >= 0) return share_listener(listener, threads);
+  return listener.at.path.empty() ? open_tcp_listener(listener, threads)
+                                  : open_unix_listener(listener);
+}
+
 }  // namespace
 
 listening_socket::~listening_socket() {
@@ -216,8 +259,7 @@ listen_result open_listeners(const std::vector<listen_spec>& where, std::size_t 
   listen_result result;
   for (const listen_spec& spec : where) {
     opened_listener listener{spec, {}};
-    result.error =
-      spec.path.empty() ? open_tcp_listener(listener, threads) : open_unix_listener(listener);
+    result.error = open_listener(listener, threads);
     if (!result.error.empty()) {
       result.listeners.clear();
       return result;

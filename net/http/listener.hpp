@@ -7,7 +7,8 @@
 
 namespace previewd::net::http {
 
-/// A bound, listening socket: one thread's share of an address. Move-only; closed on destruction.
+/// A bound, listening socket, or a duplicate of one: one thread's share of an address. Move-only;
+/// closed on destruction.
 class listening_socket {
 public:
   enum class family : uint8_t { v4, v6, unix_path };
@@ -32,10 +33,13 @@ struct listen_spec {
   std::string address;  // "127.0.0.1", "::1"; empty for a UNIX socket
   uint16_t port = 0;
   std::string path;  // of a UNIX socket; at most 107 bytes (unix(7))
+  /// Of a socket that listens there already; it stays the caller's. Below zero: there is none yet.
+  int descriptor = -1;
 };
 
-/// An address that is listened on, by one socket for each I/O thread; a UNIX socket by the first
-/// thread only.
+/// An address that is listened on, by one socket for each I/O thread; a UNIX socket of our own by
+/// the first thread only. Of a socket that was there already each thread has a duplicate: they
+/// share one queue of clients, each of whom is taken by the thread that is there first.
 struct opened_listener {
   listen_spec at;  // with the port that it got
   std::vector<listening_socket> sockets;
@@ -43,7 +47,9 @@ struct opened_listener {
 
 /// Binds everything, for `threads` I/O threads, or nothing. The error is one sentence for the user:
 /// which address, and why. A UNIX socket that nobody answers at is replaced; so nothing must be
-/// removed at the end, and a second service is refused. Blocks for no longer than bind(2) does.
+/// removed at the end, and a second service is refused. Whoever made a socket that is there already
+/// keeps it, and its path; it is made non-blocking, for all who have it. Blocks for no longer than
+/// bind(2) does.
 struct listen_result {
   std::vector<opened_listener> listeners;
   std::string error;  // empty: all are open

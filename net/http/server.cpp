@@ -90,7 +90,11 @@ std::string address_text(const sockaddr_storage& peer) {
     std::memcpy(&in, &peer, sizeof in);
     asio::ip::address_v6::bytes_type bytes{};
     std::memcpy(bytes.data(), &in.sin6_addr, bytes.size());
-    return asio::ip::address_v6{bytes}.to_string();
+    const asio::ip::address_v6 address{bytes};
+    // A socket that was handed over may take both (IPV6_V6ONLY, ipv6(7)); the client is the same.
+    if (address.is_v4_mapped())
+      return asio::ip::make_address_v4(asio::ip::v4_mapped, address).to_string();
+    return address.to_string();
   }
   return "unix";
 }

@@ -25,6 +25,7 @@ struct program_start {
   std::vector<std::string> arguments;
   std::vector<std::string> environment;  // complete, but for a PATH
   std::vector<int> sockets;  // become descriptors 3, 4, ... with LISTEN_PID and LISTEN_FDS
+  std::string said;          // by LISTEN_FDS; empty: how many there are
 };
 
 /// A program of ours in a process of its own. Killed when this goes, if it has not ended.
@@ -44,6 +45,8 @@ public:
       high.emplace_back(::fcntl(what.sockets[i], F_DUPFD_CLOEXEC, 100));
       ::posix_spawn_file_actions_adddup2(&actions, high.back().get(), 3 + static_cast<int>(i));
     }
+    // Whoever started the tests may have left more.
+    ::posix_spawn_file_actions_addclosefrom_np(&actions, 3 + static_cast<int>(what.sockets.size()));
     // The shell becomes the program, and so knows its pid beforehand.
     std::vector<std::string> arguments{"sh", "-c",
       what.sockets.empty() ? R"(exec "$0" "$@")" : R"(LISTEN_PID=$$ exec "$0" "$@")", what.program};
@@ -51,7 +54,8 @@ public:
     std::vector<std::string> environment = what.environment;
     environment.emplace_back("PATH=/usr/local/bin:/usr/bin:/bin");
     if (!what.sockets.empty())
-      environment.push_back("LISTEN_FDS=" + std::to_string(what.sockets.size()));
+      environment.push_back(
+        "LISTEN_FDS=" + (what.said.empty() ? std::to_string(what.sockets.size()) : what.said));
     const int failed = ::posix_spawn(&pid_, "/bin/sh", &actions, nullptr,
       pointers_to(arguments).data(), pointers_to(environment).data());
     ::posix_spawn_file_actions_destroy(&actions);

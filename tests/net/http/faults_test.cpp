@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "previewd/os/unique_fd.hpp"
 #include "previewd/tests/net/http/world.hpp"
 #include "previewd/tests/support/faults.hpp"
 #include "previewd/tests/support/resource_check.hpp"
@@ -158,29 +159,37 @@ TEST_CASE(
 TEST_CASE("each way in which listening can fail is a sentence, and leaves nothing open",
   "[net][http][faults]") {
   const resource_check resources;
-  const std::string path = "/tmp/previewd-faults-" + std::to_string(::getpid()) + ".sock";
-  const std::vector<net::http::listen_spec> where{
-    {.address = "127.0.0.1", .port = 0, .path = {}}, {.address = {}, .port = 0, .path = path}};
-  // A socket that nobody answers at, so that it has to be tried.
-  REQUIRE(net::http::open_listeners(where, 2).error == "");
-  for (const test::fault& fault : all_faults({"listen."})) {
-    for (const uint32_t first : {1U, 2U, 3U, 4U, 5U}) {
-      INFO(fault.describe() << ", call " << first);
-      const armed failing{fault.at->name(), fault.plan(first)};
+  {
+    const std::string path = "/tmp/previewd-faults-" + std::to_string(::getpid()) + ".sock";
+    std::vector<net::http::listen_spec> where{
+      {.address = "127.0.0.1", .port = 0, .path = {}}, {.address = {}, .port = 0, .path = path}};
+    // And one that somebody else has opened.
+    auto others = net::http::open_listeners({where.front()}, 1);
+    REQUIRE(others.error == "");
+    const os::unique_fd given{others.listeners.front().sockets.front().release()};
+    where.push_back(others.listeners.front().at);
+    where.back().descriptor = given.get();
+    // A socket that nobody answers at, so that it has to be tried.
+    REQUIRE(net::http::open_listeners(where, 2).error == "");
+    for (const test::fault& fault : all_faults({"listen."})) {
+      for (const uint32_t first : {1U, 2U, 3U, 4U, 5U}) {
+        INFO(fault.describe() << ", call " << first);
+        const armed failing{fault.at->name(), fault.plan(first)};
 
-      const auto opened = net::http::open_listeners(where, 2);
+        const auto opened = net::http::open_listeners(where, 2);
 
-      if (opened.error.empty()) {
-        CHECK(opened.listeners.size() == 2);
-        CHECK((fault.error == EINTR || failing.hits() == 0 || fault.error == EADDRINUSE));
-      } else {
-        CHECK(failing.hits() > 0);
-        CHECK(opened.listeners.empty());
-        CHECK(contains(opened.error, "cannot listen on "));
+        if (opened.error.empty()) {
+          CHECK(opened.listeners.size() == 3);
+          CHECK((fault.error == EINTR || failing.hits() == 0 || fault.error == EADDRINUSE));
+        } else {
+          CHECK(failing.hits() > 0);
+          CHECK(opened.listeners.empty());
+          CHECK(contains(opened.error, "cannot listen on "));
+        }
       }
     }
+    ::unlink(path.c_str());
   }
-  ::unlink(path.c_str());
   CHECK(resources.difference() == "");
 }
 
