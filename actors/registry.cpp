@@ -439,6 +439,12 @@ public:
     finish_shutdown();
   }
 
+  void go_by(const registry_limits& limits) {
+    settings_.hold = limits.hold;
+    settings_.terminals_per_user = limits.terminals_per_user;
+    settings_.probe = {limits.probe_interval, limits.probe_timeout, limits.probe_failures};
+  }
+
   registry_counters counters() {
     registry_counters now = counters_;
     table_.for_each([&](const server_entry& entry) {
@@ -1020,6 +1026,7 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
     [=](snapshot_atom, const std::string& project) { return r->snapshot(project); },
     [=](shutdown_atom) { return r->shut_down(); },
     [=](counters_atom) { return r->counters(); },
+    [=](settings_atom, const registry_limits& limits) { r->go_by(limits); },
     [=](opened_atom, const std::string& id, int32_t pid, std::string& cwd) {
       r->terminal_opened(id, pid, std::move(cwd));
     },

@@ -68,6 +68,21 @@ struct stop_cause {
   }
 };
 
+/// Settings of the registry that may change while it runs. They hold for what begins afterwards.
+struct registry_limits {
+  caf::timespan hold{0};            // how long a server whose socket is gone may be restarting
+  uint32_t terminals_per_user = 0;  // running ones, over all projects
+  caf::timespan probe_interval{0};
+  caf::timespan probe_timeout{0};
+  uint32_t probe_failures = 0;  // time-outs in a row, beyond the first, that make one unreachable
+
+  template <class Inspector>
+  friend typename Inspector::result_type inspect(Inspector& f, registry_limits& x) {
+    return f(caf::meta::type_name("registry_limits"), x.hold, x.terminals_per_user,
+      x.probe_interval, x.probe_timeout, x.probe_failures);
+  }
+};
+
 /// The one serializer of every add and remove. Whatever names a generation that is not registered
 /// changes nothing.
 using registry_actor = caf::typed_actor<
@@ -104,6 +119,8 @@ using registry_actor = caf::typed_actor<
   answers<uint64_t, shutdown_atom>,
   // What has been counted and what is held. From the metrics.
   answers<registry_counters, counters_atom>,
+  // Go by these from now on. From the service.
+  accepts<settings_atom, registry_limits>,
 
   // A terminal's process runs with this pid and began in that directory. From the terminal.
   accepts<opened_atom, std::string, int32_t, std::string>,

@@ -17,6 +17,7 @@ struct listener_fact;
 struct listener_id;
 struct listener_state;
 struct registry_counters;
+struct registry_limits;
 struct server_health;
 struct stop_cause;
 struct terminal_size;
@@ -63,6 +64,7 @@ CAF_ADD_TYPE_ID(previewd, (previewd::terminal_spec))
 CAF_ADD_TYPE_ID(previewd, (previewd::terminal_size))
 CAF_ADD_TYPE_ID(previewd, (previewd::connection_id))
 CAF_ADD_TYPE_ID(previewd, (previewd::registry_counters))
+CAF_ADD_TYPE_ID(previewd, (previewd::registry_limits))
 CAF_ADD_TYPE_ID(previewd, (previewd::identity))
 CAF_ADD_TYPE_ID(previewd, (previewd::listener_fact))
 CAF_ADD_TYPE_ID(previewd, (previewd::listener_id))
@@ -117,6 +119,7 @@ CAF_ADD_ATOM(previewd, previewd, remove_atom, "remove")
 CAF_ADD_ATOM(previewd, previewd, replay_atom, "replay")
 CAF_ADD_ATOM(previewd, previewd, scan_atom, "scan")
 CAF_ADD_ATOM(previewd, previewd, server_atom, "server")
+CAF_ADD_ATOM(previewd, previewd, settings_atom, "settings")
 CAF_ADD_ATOM(previewd, previewd, shutdown_atom, "shutdown")
 CAF_ADD_ATOM(previewd, previewd, snapshot_atom, "snapshot")
 CAF_ADD_ATOM(previewd, previewd, state_atom, "state")

@@ -52,5 +52,6 @@ int main(int argc, char** argv) {
   auto& service = *std::get<0>(started);
   for (const std::string& address : service.addresses())
     std::cout << "previewd listening on " << address << std::endl;
-  previewd::serve(service, settings);
+  previewd::serve(
+    service, settings, [argc, argv] { return previewd::load_settings(argc, argv, environ); });
 }

@@ -5,9 +5,11 @@
 #include <chrono>
 #include <ctime>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "previewd/os/service_manager.hpp"
+#include "previewd/service/settings_change.hpp"
 #include "previewd/support/log.hpp"
 
 namespace previewd {
@@ -24,11 +26,22 @@ std::string monotonic_now() {
   return std::to_string(now.tv_sec * 1'000'000 + now.tv_nsec / 1000);
 }
 
+/// What is wrong, without what a program begins its last words with.
+std::string sentence_of(const early_exit& wrong) {
+  constexpr std::string_view begin = "previewd: ";
+  std::string_view sentence = wrong.err;
+  if (sentence.starts_with(begin)) sentence.remove_prefix(begin.size());
+  return std::string{sentence.substr(0, sentence.find('\n'))};
+}
+
 /// What the program does while it serves.
 class serving {
 public:
-  serving(service& running, const settings& started_with)
+  serving(service& running, const settings& started_with,
+    const std::function<std::variant<settings, early_exit>()>& read_again)
       : service_{running},
+        settings_{started_with},
+        read_again_{read_again},
         manager_{started_with.manager.notify_socket},
         watchdog_{started_with.manager.watchdog} {}
 
@@ -85,9 +98,28 @@ private:
 
   void reload() {
     tell("RELOADING=1\nMONOTONIC_USEC=" + monotonic_now() + "\nSTATUS=Reading settings again");
-    service_.reload_keys();
-    service_.reload_certificate();
+    const auto read = read_again_();
+    if (const auto* wrong = std::get_if<early_exit>(&read)) {
+      log::error("reload_failed", "The settings stay as they were: " + sentence_of(*wrong));
+    } else {
+      change_to(std::get<settings>(read));
+    }
     tell(ready());
+  }
+
+  void change_to(const settings& read) {
+    settings_change change = change_of(settings_, read);
+    log::configure(change.merged.log);
+    // In the sentence, since one that is said again within a second is only counted.
+    std::string changed;
+    for (const std::string& name : change.live) changed += (changed.empty() ? "" : ", ") + name;
+    log::info("reload",
+      "The settings have been read again; changed: " + (changed.empty() ? "nothing" : changed));
+    service_.change(change.merged);
+    for (const std::string& name : change.needs_restart)
+      log::warn("needs_restart", "The setting " + name + " has changed, and needs a restart",
+        {{"setting", name}});
+    settings_ = std::move(change.merged);
   }
 
   void tell(const std::string& assignments) {
@@ -99,6 +131,8 @@ private:
   }
 
   service& service_;
+  settings settings_;  // those that hold
+  const std::function<std::variant<settings, early_exit>()>& read_again_;
   os::service_manager manager_;
   std::chrono::microseconds watchdog_;  // 0: none
   steady_clock::time_point due_;        // to be told
@@ -114,8 +148,9 @@ sigset_t served_signals() noexcept {
   return signals;
 }
 
-void serve(service& running, const settings& started_with) {
-  serving{running, started_with}.run();
+void serve(service& running, const settings& started_with,
+  const std::function<std::variant<settings, early_exit>()>& read_again) {
+  serving{running, started_with, read_again}.run();
   // A second signal ends the process at once, as it would without us.
   const sigset_t signals = served_signals();
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);

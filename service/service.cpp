@@ -40,6 +40,9 @@ namespace {
 /// How long a server that is registered by hand may take to show what it is.
 constexpr std::chrono::seconds look_timeout{5};
 
+/// How long a change of settings may take to be everywhere, but for what has come to a standstill.
+constexpr std::chrono::seconds change_limit{2};
+
 std::string random_id() {
   constexpr std::string_view alphabet =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -234,6 +237,17 @@ registry_settings_of(const settings& wanted, const net::api::address_settings& a
                                                                   : actors::on_terminal_exit::keep;
   terminal.scrollback_bytes = wanted.terminal.scrollback;
   return registry;
+}
+
+/// What the registry takes over while it runs.
+registry_limits registry_limits_of(const settings& wanted) {
+  registry_limits limits;
+  limits.hold = wanted.proxy.hold;
+  limits.terminals_per_user = wanted.limits.terminals_per_user;
+  limits.probe_interval = wanted.health.interval;
+  limits.probe_timeout = wanted.health.timeout;
+  limits.probe_failures = wanted.health.failures;
+  return limits;
 }
 
 net::http::preview_pages loading_pages() {
@@ -503,6 +517,39 @@ registry_actor service::registry() const {
 
 event_source_actor service::events() const {
   return parts_->registry;
+}
+
+void service::change(const settings& wanted) {
+  settings& now = parts_->wanted;
+  now.health = wanted.health;
+  now.proxy.hold = wanted.proxy.hold;
+  now.proxy.hold_bytes = wanted.proxy.hold_bytes;
+  now.proxy.connect_timeout = wanted.proxy.connect_timeout;
+  now.proxy.upgrade_timeout = wanted.proxy.upgrade_timeout;
+  now.proxy.response_timeout = wanted.proxy.response_timeout;
+  now.proxy.idle_timeout = wanted.proxy.idle_timeout;
+  now.proxy.pipes = wanted.proxy.pipes;
+  now.limits.header_bytes = wanted.limits.header_bytes;
+  now.limits.header_timeout = wanted.limits.header_timeout;
+  now.limits.connections = wanted.limits.connections;
+  now.limits.terminals_per_user = wanted.limits.terminals_per_user;
+  now.shutdown.timeout = wanted.shutdown.timeout;
+  const net::http::http_settings http = http_settings_of(now, parts_->lanes.size());
+  for (auto& one : parts_->lanes)
+    one->thread.post([part = one.get(), http] { part->http->change(http); });
+  caf::anon_send(parts_->registry, settings_atom_v, registry_limits_of(now));
+
+  now.auth.secret_files = wanted.auth.secret_files;
+  now.auth.public_key_files = wanted.auth.public_key_files;
+  reload_keys();
+  // With TLS or without is settled by how the addresses were opened.
+  if (!now.tls.certificate_file.empty() && !wanted.tls.certificate_file.empty()) {
+    now.tls = wanted.tls;
+    reload_certificate();
+  }
+  // Whoever asked for it is told that it is done when it is.
+  if (!answers(change_limit))
+    log::warn("reload_slow", "Not every thread has taken over the settings yet, but each will");
 }
 
 void service::reload_keys() {

@@ -51,6 +51,12 @@ public:
   registry_actor registry() const;
   event_source_actor events() const;
 
+  /// Takes over what changes live (docs/settings.md): of `wanted` the settings that say so there,
+  /// but for those of the log, which are the process'. Keys and certificate are read again, see
+  /// below. The rest of `wanted` is not looked at. Waits until all go by it, 2 s at most. Not from
+  /// one of the service's own threads or actors, nor after `stop`. One call at a time.
+  void change(const settings& wanted);
+
   /// Reads the files of keys again (`auth.mode = token`), as SIGHUP does; from then on only the
   /// keys in them count. Where that fails the old ones stay; the log says so. Blocks while it
   /// reads: not from one of the service's own threads or actors. One call at a time.

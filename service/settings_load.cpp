@@ -147,14 +147,17 @@ public:
       "  --help         print this\n\n"
       "Each setting is a flag (--health.interval 5s), a variable (PREVIEWD_HEALTH_INTERVAL=5s)\n"
       "and a line of the file ([health] interval = \"5s\"). Flags win over variables, and those "
-      "over the file.\n";
+      "over the file.\n"
+      "On SIGHUP the file is read again; what is live changes then, and the rest needs a "
+      "restart.\n";
     std::string_view group;
     for (const setting& one : table_) {
       if (one.group != group) text += '\n' + std::string{group = one.group} + ":\n";
       text += "  --" + one.name + ' ' + std::string{one.value};
       if (one.values == arity::many) text += "  (may repeat)";
       text += "\n      " + std::string{one.meaning};
-      text += "\n      default: " + default_of(one) + "; allowed: " + one.allowed + '\n';
+      text += "\n      default: " + default_of(one) + "; allowed: " + one.allowed +
+              (one.changes == change::live ? "; live" : "") + '\n';
     }
     return text;
   }
@@ -186,15 +189,31 @@ public:
       "environment. The variables `PREVIEWD_BASE`, `PREVIEWD_ORIGIN`, `PREVIEWD_PROJECT`, "
       "`PREVIEWD_USER` and\n"
       "`PREVIEWD_TERMINAL` are not settings: previewd sets them in its terminals.\n";
+    text +=
+      "\n## Changing them while the service runs\n\n"
+      "On SIGHUP the settings are read again: the same file, and the flags and variables of the "
+      "start, which still win. What is *live*\n"
+      "below changes. Limits and times count for requests, connections and terminals from then on, "
+      "`health.*` (and `proxy.hold`, where it\n"
+      "says how long a server may be restarting) for servers that are found from then on. Keys "
+      "and certificate are read again even when\n"
+      "their files have the names that they had; a file of keys that is no good leaves the old "
+      "keys, and the log says so.\n\n"
+      "Of what else has changed each setting is named by a warning (`event=needs_restart`), and "
+      "stays as it was. That goes for turning TLS\n"
+      "on and off, too. When something is wrong with the settings or the certificate nothing "
+      "changes, and one line says what it is\n"
+      "(`event=reload_failed`).\n";
     std::string_view group;
     for (const setting& one : table_) {
       if (one.group != group) {
         text += "\n## " + std::string{group = one.group} + "\n\n";
-        text += "| setting | default | allowed | meaning |\n| --- | --- | --- | --- |\n";
+        text +=
+          "| setting | default | allowed | live | meaning |\n| --- | --- | --- | --- | --- |\n";
       }
       text += "| `" + one.name + "` | " + default_of(one) + " | " + one.allowed + " | " +
-              std::string{one.meaning} + (one.values == arity::many ? " (may repeat)" : "") +
-              " |\n";
+              (one.changes == change::live ? "yes" : "no") + " | " + std::string{one.meaning} +
+              (one.values == arity::many ? " (may repeat)" : "") + " |\n";
     }
     return text;
   }

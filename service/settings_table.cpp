@@ -512,6 +512,15 @@ setting listen(std::vector<listen_address>& field) {
   return result;
 }
 
+/// What `service::change` takes over while the service runs. Whatever would need more than a new
+/// value, for what begins afterwards, is not among it.
+constexpr std::array<std::string_view, 21> live{"tls.certificate_file", "tls.key_file",
+  "health.interval", "health.timeout", "health.failures", "proxy.hold", "proxy.hold_bytes",
+  "proxy.connect_timeout", "proxy.upgrade_timeout", "proxy.response_timeout", "proxy.idle_timeout",
+  "proxy.pipes", "limits.header_bytes", "limits.header_timeout", "limits.connections",
+  "limits.terminals_per_user", "auth.secret_file", "auth.public_key_file", "shutdown.timeout",
+  "log.level", "log.format"};
+
 }  // namespace
 
 std::string to_string(const listen_address& value) {
@@ -529,6 +538,7 @@ std::vector<setting> setting_table(settings& target) {
   std::string_view group = "Addresses";
   auto add = [&](setting one) -> setting& {
     one.group = group;
+    if (std::find(live.begin(), live.end(), one.name) != live.end()) one.changes = change::live;
     return table.emplace_back(std::move(one));
   };
 

@@ -13,6 +13,10 @@ namespace previewd {
 /// Whether a setting holds one value or several.
 enum class arity : unsigned char { one, many };
 
+/// What a change of a setting needs to take effect. `live`: that the settings are read again
+/// (SIGHUP).
+enum class change : unsigned char { restart, live };
+
 /// One setting: its name, what may be written there, and the field of a `settings` that it is bound
 /// to.
 struct setting {
@@ -22,6 +26,7 @@ struct setting {
   std::string allowed;     // "500ms to 1h"
   std::string_view meaning;
   arity values = arity::one;
+  change changes = change::restart;
   /// Takes what was written, or says what is wrong with it: a clause such as `"5" has no unit;
   /// write for example 5s`.
   std::function<std::optional<std::string>(const std::vector<std::string>& written)> set;

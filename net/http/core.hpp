@@ -55,7 +55,7 @@ struct server_core {
   ~server_core();
 
   io_thread& thread;
-  const http_settings settings;
+  http_settings settings;  // changed by `server::change` alone
   const service_handler service;
   const preview_pages pages;
   std::unique_ptr<access> rules;          // null: nobody is asked who he is

@@ -490,6 +490,24 @@ void server::show(std::shared_ptr<const tls::server_context> certificate) {
   core_->certificate = std::move(certificate);
 }
 
+void server::change(const http_settings& wanted) {
+  http_settings& now = core_->settings;
+  now.hold = wanted.hold;
+  now.hold_bytes = wanted.hold_bytes;
+  now.connect_timeout = wanted.connect_timeout;
+  now.upgrade_timeout = wanted.upgrade_timeout;
+  now.response_timeout = wanted.response_timeout;
+  now.idle_timeout = wanted.idle_timeout;
+  now.header_timeout = wanted.header_timeout;
+  now.header_bytes = wanted.header_bytes;
+  now.connections = wanted.connections;
+  now.pipes = wanted.pipes;
+  core_->pipes.most = wanted.pipes;
+  // There may be room for more of those who wait.
+  if (!core_->stopping)
+    for (acceptor* a : core_->acceptors) a->wait();
+}
+
 void server::listen(listening_socket socket) {
   core_->live.add(std::make_unique<acceptor>(*core_, std::move(socket))).wait();
 }

@@ -90,6 +90,11 @@ public:
   /// later. Before the first client, and again for another certificate.
   void show(std::shared_ptr<const tls::server_context> certificate);
 
+  /// Goes by these times and limits from now on: `hold`, `hold_bytes`, the time-outs but for
+  /// `spare`, `drain` and `pool_timeout`, `header_bytes`, `connections` and `pipes`. The rest of
+  /// `wanted` is not looked at. What waits keeps the deadline that it has.
+  void change(const http_settings& wanted);
+
   /// Accepts on this thread's share of a listener. May be called before the thread runs.
   void listen(listening_socket socket);
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "previewd/messages/error.hpp"
@@ -223,6 +224,37 @@ TEST_CASE(
   w.run();
   CHECK(w.deterministic.ask<terminal_info>(w.registry, open_atom_v, request));
   CHECK_FALSE(w.io.terminals.contains(first.id));
+}
+
+TEST_CASE("limits that change hold for what begins afterwards", "[actors][registry][reload]") {
+  auto settings = world::default_settings();
+  settings.terminals_per_user = 1;
+  world w{settings};
+  const terminal_info terminal = w.open_terminal();
+  w.add(w.dev_server(terminal, 5173, 1));
+  registry_limits limits;
+  limits.hold = 1s;
+  limits.terminals_per_user = 2;
+  limits.probe_interval = 1min;
+  limits.probe_timeout = 1s;
+
+  caf::anon_send(w.registry, settings_atom_v, limits);
+  w.run();
+  w.add(w.dev_server(terminal, 8080, 2));
+  w.io.probes.clear();
+  w.advance(40s);
+
+  const auto probes_of = [&w](uint16_t port) {
+    return std::count_if(w.io.probes.begin(), w.io.probes.end(),
+      [port](const auto& probe) { return probe.target.port == port; });
+  };
+  CHECK(probes_of(5173) >= 2);
+  CHECK(probes_of(8080) <= 1);
+  terminal_request request;
+  request.key = {"blog", "ann"};
+  CHECK(w.deterministic.ask<terminal_info>(w.registry, open_atom_v, request));
+  CHECK(code_of(w.deterministic.ask<terminal_info>(w.registry, open_atom_v, request).error()) ==
+        errc::limit_reached);
 }
 
 TEST_CASE(

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "previewd/service/settings_change.hpp"
 #include "previewd/service/settings_load.hpp"
 #include "previewd/service/settings_table.hpp"
 #include "previewd/tests/support/temporary_folder.hpp"
@@ -272,6 +273,55 @@ TEST_CASE("a settings file cannot end the process, whatever is in it", "[service
   CHECK_THAT(error_of("listen = \"127.0.0.1\\u0000:1\"\n"),
     Catch::Contains("listen: \"127.0.0.1\\x00:1\" has a control character"));
   CHECK_THAT(error_of("public.hosts = [\"a\\u0000\"]\n"), Catch::Contains("public.hosts: "));
+}
+
+TEST_CASE("settings that are read again change what is live, and name the rest",
+  "[service][settings][reload]") {
+  const settings running = loaded(load({"--health.interval", "7s", "--listen", "[::1]:1"}));
+  const settings read = loaded(load({"--log.level", "debug", "--proxy.hold", "1s", "--io.threads",
+    "3", "--preview.frame_ancestors", "'self'", "--listen", "[::1]:1"}));
+
+  const settings_change change = change_of(running, read);
+
+  CHECK(change.live == std::vector<std::string>{"health.interval", "proxy.hold", "log.level"});
+  CHECK(change.needs_restart == std::vector<std::string>{"preview.frame_ancestors", "io.threads"});
+  CHECK(change.merged.health.interval == 5s);
+  CHECK(change.merged.proxy.hold == 1s);
+  CHECK(change.merged.log.threshold == log::level::debug);
+  CHECK(change.merged.io.threads == running.io.threads);
+  CHECK(change.merged.preview.frame_ancestors == std::nullopt);
+  const settings_change none = change_of(change.merged, change.merged);
+  CHECK(none.live.empty());
+  CHECK(none.needs_restart.empty());
+}
+
+TEST_CASE("each setting either changes live or is named, and says so in help and docs",
+  "[service][settings][reload]") {
+  const settings defaults;
+  settings other;
+  std::size_t live = 0;
+  const std::string help = stopped(load({"--help"})).out;
+  for (const setting& one : setting_table(other)) {
+    INFO(one.name);
+    live += one.changes == change::live ? 1 : 0;
+    const auto at = help.find("\n  --" + one.name + ' ');
+    const auto line = help.substr(at, help.find("\n  --", at + 1) - at);
+    CHECK(((line + '\n').find("; live\n") != std::string::npos) == (one.changes == change::live));
+  }
+  // As many as are named: none is misspelt.
+  CHECK(live == 21);
+  other.tls = {"/etc/tls.pem", "/etc/tls.key"};
+  other.preview.frame_ancestors.emplace();
+
+  // Turned on, and not only another certificate.
+  CHECK(change_of(defaults, other).needs_restart == std::vector<std::string>{"tls.certificate_file",
+                                                      "tls.key_file", "preview.frame_ancestors"});
+  CHECK(change_of(other, defaults).needs_restart.size() == 3);
+  settings renewed = other;
+  renewed.tls = {"/etc/tls2.pem", "/etc/tls2.key"};
+  CHECK(change_of(other, renewed).live ==
+        std::vector<std::string>{"tls.certificate_file", "tls.key_file"});
+  CHECK(change_of(other, renewed).merged.tls.key_file == "/etc/tls2.key");
 }
 
 TEST_CASE("an empty settings file changes nothing", "[service][settings]") {

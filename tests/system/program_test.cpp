@@ -277,6 +277,70 @@ TEST_CASE("settings are read again with the sockets that were handed over",
   CHECK(handed_over::is_answered(socket.ask()));
 }
 
+TEST_CASE(
+  "settings that are read again: what is live changes, the rest is named, and wrong ones do "
+  "nothing",
+  "[system][program][reload]") {
+  temporary_folder folder;
+  const std::string name = folder.path() + "/notify";
+  const notify_socket manager{name};
+  const std::string start =
+    "[log]\nlevel = \"error\"\n[limits]\nterminals_per_user = 1\nevent_ring = 100\n";
+  const std::string file = folder.write("config.toml", start);
+  // A flag of the start wins again.
+  started_program service{program({"--config", file, "--health.interval", "2s"},
+    {"NOTIFY_SOCKET=" + name, "PREVIEWD_PROXY_HOLD=1s"})};
+  const uint16_t port = service.port();
+  const std::string ready = manager.receive();
+  const auto reload = [&](const std::string& content) {
+    folder.write("config.toml", content);
+    service.signal(SIGHUP);
+    return manager.receive().starts_with("RELOADING=1\n") && manager.receive() == ready;
+  };
+  const auto open = [port] {
+    return fetch(port, "POST /api/terminals", "Content-Type: application/json\r\n",
+      R"({"project":"shop","user":"ann"})")
+      .status;
+  };
+  const auto long_head = [port] {
+    return fetch(port, "GET /healthz", "X-A: " + std::string(2000, 'a') + "\r\n").status;
+  };
+  REQUIRE(open() == 201);
+  REQUIRE(open() == 429);
+  REQUIRE(long_head() == 200);
+
+  REQUIRE(reload("[health]\ninterval = \"5\"\n[limits]\nterminals_per_user = 2\n"));
+  CHECK(open() == 429);
+  CHECK(
+    service.await_err("error The settings stay as they were: health.interval: \"5\" has no "
+                      "unit; write for example 5s (allowed: 500ms to 1h) [from " +
+                      file + ", line 2] event=reload_failed\n"));
+
+  REQUIRE(
+    reload("[log]\nlevel = \"info\"\n[limits]\nterminals_per_user = 2\nheader_bytes = "
+           "\"1KiB\"\nevent_ring = 200\n[health]\ninterval = \"9s\"\n[proxy]\nhold = \"9s\"\n"
+           "[preview]\ndomain = \"x.localhost\"\n"));
+  CHECK(open() == 201);
+  CHECK(long_head() == 431);
+  CHECK(
+    service.await_err("info The settings have been read again; changed: limits.header_bytes, "
+                      "limits.terminals_per_user, log.level event=reload\n"));
+  for (const char* setting : {"preview.domain", "limits.event_ring"})
+    CHECK(service.await_err(
+      "warning The setting " + std::string{setting} +
+      " has changed, and needs a restart event=needs_restart setting=" + setting + "\n"));
+
+  REQUIRE(reload("[log]\nformat = \"json\"\n"));
+  CHECK(service.await_err("\"event\":\"reload\""));
+  CHECK(open() == 201);
+  REQUIRE(std::filesystem::remove(file));
+  service.signal(SIGHUP);
+  CHECK(service.await_err("The settings stay as they were: cannot read the settings file"));
+  CHECK(open() == 201);
+  service.signal(SIGTERM);
+  CHECK(service.exit_code() == 0);
+}
+
 TEST_CASE("a socket that reaches beyond this machine needs auth.mode, whoever opened it",
   "[system][program][listeners][I6]") {
   const bool v6 = GENERATE(false, true);

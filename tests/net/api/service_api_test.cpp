@@ -159,6 +159,7 @@ registry_actor::behavior_type fake_registry(registry_actor::pointer, asked* seen
     [=](access_atom, uint64_t generation, preview_access) {
       return by_generation(generation, server_7());
     },
+    [=](settings_atom, const registry_limits&) {},
     [=](list_atom, server_atom, const workspace_filter& filter) {
       seen->filter = filter;
       return std::vector<server_info>{server_7()};

@@ -232,6 +232,28 @@ TEST_CASE("an unused connection makes room for one that is wanted", "[net][limit
   CHECK(servers[0].wait_for_end());
 }
 
+TEST_CASE("limits that change let those in who wait, and hold for the requests that follow",
+  "[net][limits][reload]") {
+  http_settings settings;
+  settings.connections = 1;
+  limited_world world{settings};
+  raw_peer first = world.connect();
+  REQUIRE(asked(first) == "200");
+  raw_peer second = world.connect();
+  second.send(to_service);
+  world.counts();
+  world.counts();
+  REQUIRE_FALSE(second.has_something());
+
+  settings.connections = 2;
+  settings.header_bytes = 1024;
+  world.on([settings](net::http::server& server) { server.change(settings); });
+
+  CHECK(status_of(second.read_until("service /.previewd/x")) == "200");
+  first.send("GET /x HTTP/1.1\r\nHost: localhost\r\nA: " + std::string(2000, 'a') + "\r\n\r\n");
+  CHECK(status_of(first.read_head()) == "431");
+}
+
 TEST_CASE("tunnels count among the connections", "[net][limits][I5]") {
   http_settings settings;
   settings.connections = 2;
