@@ -70,8 +70,8 @@ public:
   }
 
   void owner_changed(int32_t pid, std::string command) {
-    // Of one that runs in no terminal of its workspace nobody is told who it is.
-    if (state().down || description_.terminal_id.empty()) return;
+    // Of one that was named and runs in no terminal of its workspace nobody is told who it is.
+    if (state().down || (description_.by_hand && description_.terminal_id.empty())) return;
     description_.pid = pid;
     // It outlives the process whose status that was.
     state().own_exit = {};
@@ -285,6 +285,7 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
     [=](confirm_atom, const listener_state& what) { w->kernel_said(what); },
     [=](confirm_atom) { w->ask_again(); },
     [=](probe_atom, probe_outcome outcome, uint64_t latency_us) { w->probed(outcome, latency_us); },
+    [=](probe_atom) { self->send(self->state.probe, probe_atom_v); },
     [=](tunnel_atom, connection_id id) { w->tunnel_opened(id); },
     [=](tunnel_atom) { w->tell_tunnels(); },
     [=](tick_atom) { w->hold_over(); },

@@ -16,6 +16,7 @@
 #include "previewd/actors/preview_server.hpp"
 #include "previewd/actors/server_table.hpp"
 #include "previewd/actors/terminal.hpp"
+#include "previewd/actors/unsaved.hpp"
 #include "previewd/actors/ws_connection.hpp"
 #include "previewd/messages/data_plane.hpp"
 #include "previewd/messages/error.hpp"
@@ -37,6 +38,19 @@ caf::error no_terminal(const std::string& id) {
   return make_error(errc::terminal_not_found, "No terminal has the id " + id + ".");
 }
 
+/// Whether nobody has asked for it.
+bool is_seen(stop_reason reason) {
+  switch (reason) {
+    case stop_reason::process_exited:
+    case stop_reason::refused:
+    case stop_reason::probe_failed:
+    case stop_reason::listener_closed:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 /// The registry's decisions and their effects; the behaviour below only hands messages to it.
@@ -51,8 +65,10 @@ public:
         table_{settings_.first_number, remembered_removals, settings_.access},
         sequence_{settings_.first_number},
         journal_{std::make_shared<event_journal>(settings_.first_number)},
-        clients_{self} {
+        clients_{self},
+        unsaved_{settings_.found} {
     start_event_bus();
+    if (settings_.store) self->monitor(settings_.store);
   }
 
   // -- terminals
@@ -158,6 +174,7 @@ public:
         server->description.terminal_id.clear();
         server->info.terminal_id.clear();
       }
+      keep(entry->info.key);
     }
     if (entry->info.pid == 0) return;  // it never ran, so nobody has heard of it
     event what;
@@ -247,9 +264,7 @@ public:
     entry.info.primary = was_primary;
     if (was_seen_by) table_.keep_access(entry, *was_seen_by);
     const server_ref ref = entry.info.ref;
-    entry.actor = self_->spawn<caf::monitored>(preview_server, ref, entry.description,
-      settings_.hold, settings_.probe, caf::actor_cast<registry_actor>(self_), ports_);
-    servers_[caf::actor_cast<caf::actor_addr>(entry.actor)] = ref;
+    watch(entry);
     if (home != nullptr)
       self_->send(entry.actor, foreground_atom_v, home->foreground, home->info.pid);
     after_change(ref.key);
@@ -274,6 +289,7 @@ public:
     known.answers = what.answers;
     known.serves_page = what.serves_page;
     known.printed = what.printed;
+    keep(ref.key);
     if (known.answers && entry->info.state == server_state::starting)
       entry->info.state = server_state::ready;
     if (news) after_change(ref.key);
@@ -300,6 +316,8 @@ public:
   void state_changed(const server_ref& ref, server_state wanted, std::string hint) {
     server_entry* entry = table_.find(ref);
     if (entry == nullptr || entry->removal || entry->info.state == server_state::restarting) return;
+    // One that has to prove itself first is not tried by clients meanwhile.
+    if (wanted == server_state::unreachable && entry->restoring) wanted = server_state::ready;
     if (wanted == server_state::ready && !entry->description.answers)
       wanted = server_state::starting;
     entry->info.state = wanted;
@@ -325,10 +343,20 @@ public:
     if (entry == nullptr || entry->removal) return;
     entry->description.pid = entry->info.pid = pid;
     if (!command.empty()) entry->description.command = entry->info.command = command;
+    keep(ref.key);
   }
 
   void health_changed(const server_ref& ref, const server_health& health) {
-    if (server_entry* entry = table_.find(ref)) entry->info.health = health;
+    server_entry* entry = table_.find(ref);
+    if (entry == nullptr) return;
+    entry->info.health = health;
+    if (!entry->restoring || entry->removal || health.failures != 0) return;
+    // It takes connections, and so it is what it was.
+    entry->restoring = false;
+    entry->description.answers = true;
+    if (entry->info.state != server_state::starting) return;
+    entry->info.state = server_state::ready;
+    after_change(ref.key);
   }
 
   void tunnels_changed(const server_ref& ref, uint64_t tunnels) {
@@ -419,6 +447,49 @@ public:
     return {table_.list({project, {}}), terminals({project, {}}), sequence_};
   }
 
+  // -- the store
+  // ----------------------------------------------------------------------------------------------------------
+
+  /// Takes up what an earlier process has left: what is there still gets its generation back and is
+  /// probed before it is routed to; of the rest it is told that it is gone.
+  void restore() {
+    const restored_state found = std::exchange(settings_.found, {});
+    for (const stored_workspace& one : found.workspaces) table_.recall(one);
+    for (const stored_server& one : found.gone) not_restored(one);
+    std::set<workspace_key> changed;
+    for (const stored_server& one : found.alive) {
+      server_entry& entry = table_.restore(one);
+      watch(entry);
+      self_->send(entry.actor, probe_atom_v);
+      changed.insert(entry.info.ref.key);
+    }
+    for (const workspace_key& key : changed) after_change(key);
+    for (const stored_server& one : found.gone) keep(one.description.key);
+    if (settings_.store) save_soon();
+    if (!found.alive.empty() || !found.gone.empty())
+      log::info("restored", "Servers of an earlier run have been looked for",
+        {{"found", found.alive.size()}, {"gone", found.gone.size()}});
+  }
+
+  /// Sends the store what it does not know. One batch is under way at a time: what comes meanwhile
+  /// is part of the next one.
+  void save() {
+    store_batch changes =
+      last_save_ ? unsaved_.last(table_, highest()) : unsaved_.next(table_, highest());
+    if (settings_.store && !changes.empty()) {
+      self_->send(settings_.store, save_atom_v, std::move(changes));
+    } else {
+      saved();
+    }
+  }
+
+  void saved() {
+    saving_ = false;
+    if (settings_.store && (unsaved_.any() || unsaved_.is_near(highest())) && !last_save_)
+      save_soon();
+    finish_shutdown();
+  }
+
   // -- events
   // -------------------------------------------------------------------------------------------------------------
 
@@ -458,6 +529,7 @@ public:
     for (const auto& [key, effects] : effects_) now.effects += effects.size();
     now.calls += waiting_.size() + closing_.size() + removing_.size() + shutdown_.size();
     now.undelivered = undelivered_.size();
+    now.saving = saving_ ? 1 : 0;
     now.mailbox = self_->mailbox().size();
     now.shutting_down = shutting_down_;
     return now;
@@ -560,6 +632,13 @@ public:
       log::error("actor_fault", "An actor ended by a fault; another one takes its place",
         {{"actor", "event_bus"}, {"events_under_way", undelivered_.size()}});
       start_event_bus();
+    } else if (settings_.store &&
+               down.source == caf::actor_cast<caf::actor_addr>(settings_.store)) {
+      log::error("actor_fault",
+        "An actor ended by a fault; from now on nothing is kept for the next run",
+        {{"actor", "store"}});
+      settings_.store = store_actor{};
+      saved();
     } else {
       subscribers_.erase(down.source);
     }
@@ -650,7 +729,7 @@ private:
       known.upstream.scheme = entry.info.upstream.scheme = what.upstream.scheme;
       known.prefix = entry.info.prefix = what.prefix;
     }
-    if (news) after_change(entry.info.ref.key);
+    news ? after_change(entry.info.ref.key) : keep(entry.info.ref.key);
   }
 
   /// Whether a terminal of another workspace has the sockets that somebody has named, also if they
@@ -718,6 +797,38 @@ private:
 
   void stale() { ++counters_.stale_removals; }
 
+  /// From now on what becomes of it is seen.
+  void watch(server_entry& entry) {
+    entry.actor = self_->spawn<caf::monitored>(preview_server, entry.info.ref, entry.description,
+      settings_.hold, settings_.probe, caf::actor_cast<registry_actor>(self_), ports_);
+    servers_[caf::actor_cast<caf::actor_addr>(entry.actor)] = entry.info.ref;
+  }
+
+  /// A server of an earlier process that is not there any more.
+  void not_restored(const stored_server& what) {
+    stop_record record;
+    record.ref = {what.description.key, what.generation};
+    record.terminal_id = what.description.terminal_id;
+    record.port = what.description.upstream.port;
+    record.reason = stop_reason::restore_failed;
+    table_.recall(table_.said_of(record.ref.key));
+    tell_stopped(std::move(record), observer::kernel);
+  }
+
+  /// The store is to be told of this workspace, soon.
+  void keep(const workspace_key& key) {
+    if (!settings_.store) return;
+    unsaved_.touch(key);
+    save_soon();
+  }
+
+  /// What is to be kept is gathered in a turn of its own: until then nothing is half done.
+  void save_soon() {
+    if (!std::exchange(saving_, true)) self_->send(self_, save_atom_v);
+  }
+
+  uint64_t highest() const { return std::max(sequence_, table_.highest_generation()); }
+
   /// Step one of a removal, whatever its cause: the server leaves the routes of every I/O thread.
   /// The rest follows when all have said that they applied them.
   void remove(const server_ref& ref, const stop_cause& cause) {
@@ -725,6 +836,8 @@ private:
     if (entry == nullptr) return stale();
     if (entry->removal) return;
     entry->removal = cause;
+    if (entry->restoring && is_seen(cause.reason))
+      entry->removal->reason = stop_reason::restore_failed;
     server_entry* promoted = table_.choose_primary(ref.key);
     const uint64_t revision = publish_routes(ref.key);
     effects_[ref.key].push_back({revision, effect_kind::remove, ref});
@@ -743,21 +856,28 @@ private:
     record.port = entry.info.upstream.port;
     record.reason = entry.removal->reason;
     record.exit = entry.removal->exit;
+    record = tell_stopped(std::move(record), entry.removal->seen_by);
+    for (auto& promise : std::exchange(removing_[ref.generation], {})) promise.deliver(record);
+    removing_.erase(ref.generation);
+    answer_closing(ref.generation);
+    keep(ref.key);
+  }
+
+  /// Returns the record as it was told.
+  stop_record tell_stopped(stop_record record, observer seen_by) {
     record.sequence = sequence_ + 1;
     record.at = settings_.now();
     table_.remember(record);
     ++counters_.removals[static_cast<std::size_t>(record.reason)];
     // The loading page and the 503s say why.
-    ports_.io->publish(table_.next_routes(ref.key), registry_actor{});
-    log_removal(entry, record);
+    ports_.io->publish(table_.next_routes(record.ref.key), registry_actor{});
+    log_removal(record, seen_by);
     event what;
     what.kind = event_kind::server_stopped;
-    what.key = ref.key;
+    what.key = record.ref.key;
     what.stop = record;
     publish(std::move(what));
-    for (auto& promise : std::exchange(removing_[ref.generation], {})) promise.deliver(record);
-    removing_.erase(ref.generation);
-    answer_closing(ref.generation);
+    return record;
   }
 
   /// A new generation takes the place of a restarting one: no stop is told, and nothing of the old
@@ -788,6 +908,7 @@ private:
     workspace_routes routes = table_.next_routes(key);
     const uint64_t revision = routes.revision;
     ports_.io->publish(std::move(routes), caf::actor_cast<registry_actor>(self_));
+    keep(key);
     return revision;
   }
 
@@ -882,6 +1003,7 @@ private:
 
   void publish(event what) {
     what.sequence = ++sequence_;
+    if (settings_.store && unsaved_.is_near(sequence_)) save_soon();
     ++counters_.events[static_cast<std::size_t>(what.kind)];
     what.at = settings_.now();
     undelivered_.push_back(what);
@@ -898,7 +1020,7 @@ private:
     for (const event& what : undelivered_) self_->send(events_, event_atom_v, what);
   }
 
-  void log_removal(const server_entry& entry, const stop_record& record) {
+  static void log_removal(const stop_record& record, observer seen_by) {
     const std::string name = server_key(record.ref.key);
     const std::string port = std::to_string(record.port);
     std::string sentence;
@@ -908,7 +1030,7 @@ private:
           "[HEALTH CHECK] Server " + name + " on port " + port + " is not responding, removing...";
         break;
       case stop_reason::refused:
-        switch (entry.removal->seen_by) {
+        switch (seen_by) {
           case observer::websocket:
             sentence = "[WS] Server " + name + " appears to be down, removing from registry";
             break;
@@ -924,7 +1046,7 @@ private:
     }
     log::info("server_stopped", sentence,
       {{"key", name}, {"generation", record.ref.generation}, {"port", port},
-        {"reason", to_string(record.reason)}, {"seen_by", to_string(entry.removal->seen_by)}});
+        {"reason", to_string(record.reason)}, {"seen_by", to_string(seen_by)}});
   }
 
   static void fault(std::string_view actor, const std::string& key) {
@@ -973,6 +1095,10 @@ private:
   void finish_shutdown() {
     if (!shutting_down_ || table_.size() != 0 || !terminals_.empty() || !undelivered_.empty())
       return;
+    if (settings_.store) {
+      if (saving_) return;
+      if (!std::exchange(last_save_, true)) return save_soon();
+    }
     for (auto& promise : std::exchange(shutdown_, {})) promise.deliver(removed_by_shutdown_);
   }
 
@@ -996,6 +1122,9 @@ private:
   std::list<waiting_call> waiting_;
   std::deque<std::pair<time_point, server_ref>> graces_;
   std::set<time_point> timers_;  // when those that are on their way come
+  unsaved unsaved_;
+  bool saving_ = false;     // the store is to be told, or is being told
+  bool last_save_ = false;  // nothing will change any more
   bool shutting_down_ = false;
   uint64_t removed_by_shutdown_ = 0;
   std::vector<caf::typed_response_promise<uint64_t>> shutdown_;
@@ -1063,6 +1192,9 @@ registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry
     [=](client_atom, connection_id id) { r->client_opened(id); },
     [=](delivered_atom, uint64_t sequence) { r->delivered(sequence); },
     [=](applied_atom, const workspace_key& key, uint64_t revision) { r->applied(key, revision); },
+    [=](restore_atom) { r->restore(); },
+    [=](save_atom) { r->save(); },
+    [=](saved_atom) { r->saved(); },
     [=](tick_atom, uint64_t round) { r->wake(round); },
   };
 }

@@ -19,7 +19,7 @@ struct registry_state {
 /// The one serializer of every add and remove. Owns the terminals, the preview servers, the event
 /// bus (which it replaces should it end by a fault) and the actors of event clients' connections;
 /// gives generations and sequences, and removes in one order only: routes down on every I/O thread
-/// and their tunnels closed, probe stopped, event published.
+/// and their tunnels closed, probe stopped, event published, the store told.
 registry_actor::behavior_type registry(registry_actor::stateful_pointer<registry_state> self,
   registry_settings settings, actor_ports ports);
 

@@ -140,8 +140,47 @@ bool server_table::names_ended_listeners(const server_description& description) 
 }
 
 server_entry& server_table::add(server_description description, uint64_t previous, wall_time now) {
+  server_entry& entry = insert(next_generation_++, std::move(description));
+  entry.info.previous_generation = previous;
+  entry.info.started_at = now;
+  return entry;
+}
+
+server_entry& server_table::restore(const stored_server& what) {
+  server_description description = what.description;
+  description.terminal_id.clear();
+  description.foreground = false;
+  description.answers = false;
+  server_entry& entry = insert(what.generation, std::move(description));
+  entry.info.previous_generation = what.previous_generation;
+  entry.info.started_at = what.started_at;
+  entry.info.primary = what.primary;
+  entry.restoring = true;
+  return entry;
+}
+
+void server_table::recall(const stored_workspace& what) {
+  workspace& home = workspace_of(what.key);
+  home.preferred_port = what.preferred_port;
+  home.said_access.clear();
+  for (const port_access& one : what.said_access)
+    home.said_access.emplace_back(one.port, one.access);
+  if (home.generations.empty() && !home.idle) home.idle = idle_.insert(idle_.end(), what.key);
+}
+
+stored_workspace server_table::said_of(const workspace_key& key) const {
+  stored_workspace said;
+  said.key = key;
+  const auto found = workspaces_.find(key);
+  if (found == workspaces_.end()) return said;
+  said.preferred_port = found->second.preferred_port;
+  for (const auto& [port, access] : found->second.said_access)
+    said.said_access.push_back({port, access});
+  return said;
+}
+
+server_entry& server_table::insert(uint64_t generation, server_description description) {
   workspace& home = workspace_of(description.key);
-  const uint64_t generation = next_generation_++;
   server_entry& entry = servers_[generation];
   server_info& info = entry.info;
   info.ref = {description.key, generation};
@@ -152,8 +191,6 @@ server_entry& server_table::add(server_description description, uint64_t previou
   info.pid = description.pid;
   info.command = description.command;
   info.state = description.answers ? server_state::ready : server_state::starting;
-  info.previous_generation = previous;
-  info.started_at = now;
   info.label = home.label;
   const preview_access* said = access_said(home.said_access, info.upstream.port);
   info.access = said != nullptr ? *said : access_;
@@ -316,6 +353,7 @@ server_table::workspace& server_table::workspace_of(const workspace_key& key) {
 void server_table::forget_idle_workspaces() {
   while (idle_.size() > remembered_) {
     const auto it = workspaces_.find(idle_.front());
+    if (!said_of(it->first).is_plain()) forgotten_.push_back(it->first);
     labels_.erase(it->second.label);
     workspaces_.erase(it);
     idle_.pop_front();

@@ -13,6 +13,7 @@
 #include "previewd/messages/registry.hpp"
 #include "previewd/messages/route.hpp"
 #include "previewd/messages/server.hpp"
+#include "previewd/messages/store.hpp"
 
 namespace previewd::actors {
 
@@ -25,6 +26,8 @@ struct server_entry {
   bool announced = false;
   /// It has been restarting for longer than a restart that nobody needs to be told of.
   bool grace_over = false;
+  /// It was there before the process, and has not taken a connection since.
+  bool restoring = false;
   /// A sentence about the present state for the user; may be empty.
   std::string hint;
   /// Clients have been told that it is unreachable, and why.
@@ -70,6 +73,23 @@ public:
 
   /// Registers a server under a new generation. `previous`: the generation it replaces, 0 for none.
   server_entry& add(server_description description, uint64_t previous, wall_time now);
+
+  /// Registers a server again under the generation that it had, which is lower than any that is
+  /// given from now on. It has no terminal, and has to answer once before it is ready. What has
+  /// been said of its workspace must have been recalled.
+  server_entry& restore(const stored_server& what);
+
+  /// Makes a workspace known, with what has been said of it. It has no servers yet.
+  void recall(const stored_workspace& what);
+
+  /// What has been said of a workspace; plain if it is not known.
+  stored_workspace said_of(const workspace_key& key) const;
+
+  /// The workspaces that were forgotten since the last call, of which something had been said.
+  std::vector<workspace_key> take_forgotten() { return std::exchange(forgotten_, {}); }
+
+  /// The highest generation that was given, or the one before the first.
+  uint64_t highest_generation() const noexcept { return next_generation_ - 1; }
 
   /// Takes an entry out. The reference must be registered.
   server_entry take(const server_ref& ref);
@@ -134,6 +154,7 @@ private:
   };
 
   workspace& workspace_of(const workspace_key& key);
+  server_entry& insert(uint64_t generation, server_description description);
   void forget_idle_workspaces();
 
   uint64_t next_generation_;
@@ -147,6 +168,7 @@ private:
   std::map<uint64_t, stop_record> records_;
   std::deque<uint64_t> ended_inodes_;  // the oldest first
   idle_workspaces idle_;               // workspaces whose last server went, the oldest first
+  std::vector<workspace_key> forgotten_;
 };
 
 }  // namespace previewd::actors

@@ -12,6 +12,7 @@
 
 #include "previewd/messages/kernel_watch.hpp"
 #include "previewd/messages/server.hpp"
+#include "previewd/messages/store.hpp"
 #include "previewd/support/actor_census.hpp"
 
 namespace previewd::actors {
@@ -81,8 +82,13 @@ struct registry_settings {
   /// Who sees a preview of which nobody has said it.
   preview_access access = preview_access::members;
   std::size_t event_ring = 4096;  // events that are kept to be replayed; at least 1
-  /// Above every generation and sequence that was ever given: a clock reading in milliseconds.
+  /// Above every generation and sequence that was ever given: a clock reading in milliseconds, or
+  /// more where the store knows of more.
   uint64_t first_number = 1;
+  /// Who keeps what is registered for the time after the process; null: nobody does.
+  store_actor store;
+  /// What has been found there; taken up by `restore`.
+  restored_state found;
   std::function<std::string()> new_terminal_id;  // 128 random bits, URL-safe; must be set
   std::function<wall_time()> now = [] { return std::chrono::system_clock::now(); };
   probe_settings probe;

@@ -10,5 +10,6 @@
 #include "previewd/messages/registry.hpp"
 #include "previewd/messages/route.hpp"
 #include "previewd/messages/server.hpp"
+#include "previewd/messages/store.hpp"
 #include "previewd/messages/terminal.hpp"
 #include "previewd/messages/type_ids.hpp"

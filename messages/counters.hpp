@@ -73,6 +73,7 @@ struct registry_counters {
   uint64_t effects = 0;      // wait for I/O threads to apply routes
   uint64_t calls = 0;        // wait for an answer
   uint64_t undelivered = 0;  // events that the event bus has not handed on
+  uint64_t saving = 0;       // 1 while the store does not know everything
   uint64_t mailbox = 0;      // messages that wait for the registry
   bool shutting_down = false;
 
@@ -80,7 +81,7 @@ struct registry_counters {
   friend typename Inspector::result_type inspect(Inspector& f, registry_counters& x) {
     return f(caf::meta::type_name("registry_counters"), x.servers, x.terminals, x.known_terminals,
       x.removals, x.events, x.stale_removals, x.stop_detect, x.effects, x.calls, x.undelivered,
-      x.mailbox, x.shutting_down);
+      x.saving, x.mailbox, x.shutting_down);
   }
 };
 

@@ -61,6 +61,8 @@ using preview_server_actor = caf::typed_actor<
   accepts<confirm_atom>,
   // How a probe went, with its latency in microseconds. From its health probe.
   accepts<probe_atom, probe_outcome, uint64_t>,
+  // Probe at once. From the registry, for a server that was there before the process.
+  accepts<probe_atom>,
   // A tunnel was opened. From the I/O thread that has it.
   accepts<tunnel_atom, connection_id>,
   // Tell the registry how many tunnels there are now. From itself.

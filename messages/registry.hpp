@@ -157,6 +157,14 @@ using registry_actor = caf::typed_actor<
   // The event with this sequence, and all before it, have been handed on. From the event bus.
   accepts<delivered_atom, uint64_t>,
 
+  // Take up what was found at the start (registry_settings::found). From the service, once, before
+  // anything else.
+  accepts<restore_atom>,
+  // Send the store what it does not know. From itself.
+  accepts<save_atom>,
+  // The store has tried to keep what it was sent. From the store.
+  accepts<saved_atom>,
+
   // Every I/O thread has applied this revision of the workspace's routes. From the data plane.
   accepts<applied_atom, workspace_key, uint64_t>,
   // A timer of its own: restart grace and waiting status calls.

@@ -153,6 +153,7 @@ struct server_description {
   bool said_type = false;              // and said the type, or the scheme: a look changes neither
   bool said_scheme = false;
 
+  friend bool operator==(const server_description&, const server_description&) = default;
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, server_description& x) {
     return f(caf::meta::type_name("server_description"), x.key, x.terminal_id, x.upstream, x.type,

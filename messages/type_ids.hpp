@@ -20,6 +20,7 @@ struct registry_counters;
 struct registry_limits;
 struct server_health;
 struct stop_cause;
+struct store_batch;
 struct terminal_size;
 struct terminal_spec;
 struct url_hint;
@@ -54,6 +55,7 @@ CAF_ADD_TYPE_ID(previewd, (previewd::server_info))
 CAF_ADD_TYPE_ID(previewd, (previewd::server_health))
 CAF_ADD_TYPE_ID(previewd, (previewd::stop_record))
 CAF_ADD_TYPE_ID(previewd, (previewd::stop_cause))
+CAF_ADD_TYPE_ID(previewd, (previewd::store_batch))
 CAF_ADD_TYPE_ID(previewd, (previewd::exit_status))
 CAF_ADD_TYPE_ID(previewd, (previewd::endpoint))
 CAF_ADD_TYPE_ID(previewd, (previewd::route))
@@ -117,6 +119,9 @@ CAF_ADD_ATOM(previewd, previewd, probe_atom, "probe")
 CAF_ADD_ATOM(previewd, previewd, refused_atom, "refused")
 CAF_ADD_ATOM(previewd, previewd, remove_atom, "remove")
 CAF_ADD_ATOM(previewd, previewd, replay_atom, "replay")
+CAF_ADD_ATOM(previewd, previewd, restore_atom, "restore")
+CAF_ADD_ATOM(previewd, previewd, save_atom, "save")
+CAF_ADD_ATOM(previewd, previewd, saved_atom, "saved")
 CAF_ADD_ATOM(previewd, previewd, scan_atom, "scan")
 CAF_ADD_ATOM(previewd, previewd, server_atom, "server")
 CAF_ADD_ATOM(previewd, previewd, settings_atom, "settings")

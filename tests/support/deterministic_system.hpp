@@ -11,6 +11,7 @@
 #include <random>
 #include <utility>
 
+#include "previewd/messages/store.hpp"
 #include "previewd/messages/type_ids.hpp"
 
 namespace previewd::test {

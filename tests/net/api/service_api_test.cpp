@@ -8,6 +8,7 @@
 
 #include "previewd/messages/error.hpp"
 #include "previewd/messages/route.hpp"
+#include "previewd/messages/store.hpp"
 #include "previewd/net/http/preview_target.hpp"
 #include "previewd/net/terminal/terminal_hub.hpp"
 #include "previewd/os/child_reaper.hpp"
@@ -198,6 +199,9 @@ registry_actor::behavior_type fake_registry(registry_actor::pointer, asked* seen
     [=](health_atom, const server_ref&, const server_health&) {},
     [=](tunnel_atom, const server_ref&, uint64_t) {},
     [=](applied_atom, const workspace_key&, uint64_t) {},
+    [=](restore_atom) {},
+    [=](save_atom) {},
+    [=](saved_atom) {},
     [=](tick_atom, uint64_t) {},
   };
 }

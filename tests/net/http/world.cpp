@@ -9,6 +9,7 @@
 
 #include "previewd/messages/data_plane.hpp"
 #include "previewd/messages/kernel_watch.hpp"
+#include "previewd/messages/store.hpp"
 
 namespace previewd::test {
 
@@ -56,6 +57,7 @@ preview_server_actor told_servers::make() {
       return preview_server_actor::behavior_type{
         [](gone_atom, steady_moment) {},
         [](confirm_atom) {},
+        [](probe_atom) {},
         [](leader_atom, const exit_status&) {},
         [](owner_atom, int32_t, const std::string&) {},
         [](listeners_atom, const std::vector<listener_fact>&) {},

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "previewd/messages/data_plane.hpp"
+#include "previewd/messages/store.hpp"
 #include "previewd/net/kernel/kernel_watch.hpp"
 #include "previewd/os/child_reaper.hpp"
 #include "previewd/tests/support/eventually.hpp"
@@ -136,6 +137,7 @@ inline preview_server_actor::behavior_type recording_server(preview_server_actor
       to->put({server_said::kind::confirm, {}, state});
     },
     [](confirm_atom) {},
+    [](probe_atom) {},
     [](probe_atom, probe_outcome, uint64_t) {},
     [](tunnel_atom, connection_id) {},
     [](tunnel_atom) {},

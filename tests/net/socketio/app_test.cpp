@@ -13,6 +13,7 @@
 
 #include "previewd/messages/error.hpp"
 #include "previewd/messages/route.hpp"
+#include "previewd/messages/store.hpp"
 #include "previewd/tests/net/terminal/hub_world.hpp"
 #include "previewd/tests/support/eventually.hpp"
 

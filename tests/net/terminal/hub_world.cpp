@@ -7,6 +7,7 @@
 
 #include "previewd/messages/registry.hpp"
 #include "previewd/messages/route.hpp"
+#include "previewd/messages/store.hpp"
 
 namespace previewd::test {
 
