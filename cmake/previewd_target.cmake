@@ -4,7 +4,7 @@
 # the sources, in a parent project and in an installed tree.
 set(PREVIEWD_INCLUDE_ROOT "${PROJECT_BINARY_DIR}/include")
 file(MAKE_DIRECTORY "${PREVIEWD_INCLUDE_ROOT}/previewd")
-foreach(folder messages os support actors net service web tests)
+foreach(folder messages os support actors net store service web tests)
   file(CREATE_LINK "${PROJECT_SOURCE_DIR}/${folder}" "${PREVIEWD_INCLUDE_ROOT}/previewd/${folder}" SYMBOLIC)
 endforeach()
 
