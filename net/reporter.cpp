@@ -17,6 +17,7 @@ namespace {
 // It is none of the I/O threads.
 constexpr uint32_t no_index = std::numeric_limits<uint32_t>::max();
 constexpr std::chrono::seconds registry_answers_within{2};
+constexpr std::chrono::seconds store_answers_within{2};
 
 }  // namespace
 
@@ -107,15 +108,27 @@ void reporter::readiness(io_thread& here, std::function<void(api::readiness)> do
     what.store = "memory";
     ask_within<registry_counters>(
       registry_answers_within, parts_.system, here, parts_.registry,
-      [what = std::move(what), done = std::move(done)](
+      [this, &here, what = std::move(what), done = std::move(done)](
         const caf::expected<registry_counters>& counters) mutable {
         what.registry = !counters                 ? "does not answer"
                         : counters->shutting_down ? "is ending"
                                                   : "ok";
-        done(std::move(what));
+        if (!parts_.store) return done(std::move(what));
+        ask_store(here, std::move(what), std::move(done));
       },
       counters_atom_v);
   });
+}
+
+void reporter::ask_store(
+  io_thread& here, api::readiness what, std::function<void(api::readiness)> done) {
+  ask_within<std::string>(
+    store_answers_within, parts_.system, here, parts_.store,
+    [what = std::move(what), done = std::move(done)](caf::expected<std::string> said) mutable {
+      what.store = said ? std::move(*said) : "does not answer";
+      done(std::move(what));
+    },
+    status_atom_v);
 }
 
 }  // namespace previewd::net

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "previewd/messages/registry.hpp"
+#include "previewd/messages/store.hpp"
 #include "previewd/net/api/report.hpp"
 #include "previewd/net/data_plane.hpp"
 #include "previewd/net/io_thread.hpp"
@@ -21,6 +22,7 @@ struct reporter_parts {
   std::vector<io_thread_parts> threads;
   terminal::terminal_hub& terminals;
   kernel::kernel_watcher& kernel;
+  store_actor store;  // null: what is registered is not kept
 };
 
 /// Gathers what the threads and actors have counted, one after the other, each on its own thread:
@@ -43,7 +45,7 @@ public:
   /// within 2 s. Any thread.
   void report(io_thread& here, std::function<void(caf::expected<api::service_report>)> done);
 
-  /// Calls `done` on `here`, within some 2 s. Any thread.
+  /// Calls `done` on `here`, within some 2 s, or 4 s while a disk is stuck. Any thread.
   void readiness(io_thread& here, std::function<void(api::readiness)> done);
 
 private:
@@ -52,6 +54,7 @@ private:
   void visit_kernel_watch(std::shared_ptr<gathering> what);
   void visit_process(std::shared_ptr<gathering> what);
   void visit_registry(const std::shared_ptr<gathering>& what);
+  void ask_store(io_thread& here, api::readiness what, std::function<void(api::readiness)> done);
 
   reporter_parts parts_;
   io_thread thread_;

@@ -33,6 +33,8 @@ int main(int argc, char** argv) {
       "clients will be answered 503",
       {{"connections", settings.limits.connections}, {"descriptors", descriptors}});
   std::signal(SIGPIPE, SIG_IGN);
+  // A file that may not grow any more is an error like a full disk (RLIMIT_FSIZE, setrlimit(2)).
+  std::signal(SIGXFSZ, SIG_IGN);
   // Blocked before any thread starts, so that they come to `serve` and nowhere else.
   const sigset_t signals = previewd::served_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);

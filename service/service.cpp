@@ -12,6 +12,7 @@
 #include <caf/send.hpp>
 #include <chrono>
 #include <future>
+#include <iterator>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -30,6 +31,8 @@
 #include "previewd/os/cgroup.hpp"
 #include "previewd/os/child_reaper.hpp"
 #include "previewd/os/descriptors.hpp"
+#include "previewd/store/store.hpp"
+#include "previewd/store/survivors.hpp"
 #include "previewd/support/log.hpp"
 #include "previewd/web/assets.hpp"
 
@@ -42,6 +45,9 @@ constexpr std::chrono::seconds look_timeout{5};
 
 /// How long a change of settings may take to be everywhere, but for what has come to a standstill.
 constexpr std::chrono::seconds change_limit{2};
+
+/// For closing the store, however long the rest has taken.
+constexpr std::chrono::seconds least_time_to_close{1};
 
 std::string random_id() {
   constexpr std::string_view alphabet =
@@ -306,6 +312,14 @@ struct service::parts {
 
   void stop();
 
+  /// Starts the actor that keeps what is registered, and says what was found, without what may not
+  /// be registered any more.
+  restored_state restore(std::unique_ptr<store::opened_store> opened);
+
+  /// The store is written for the last time and let go of, unless the disk does not answer until
+  /// then.
+  void close_store(std::chrono::steady_clock::time_point end);
+
   /// The one desk of all threads, which lives on the first.
   net::api::hand_over_calls hand_over_calls(std::shared_ptr<const net::auth::session_seal> seal);
 
@@ -322,6 +336,7 @@ struct service::parts {
   std::unique_ptr<net::auth::hand_over_desk> desk;  // null: with `auth.mode = none`
   std::unique_ptr<net::terminal::terminal_hub> terminals;
   std::unique_ptr<net::thread_data_plane> data_plane;
+  store_actor store;  // null: what is registered is not kept
   registry_actor registry;
   std::unique_ptr<net::reporter> reporter;
   std::unique_ptr<net::api::service_api> api;
@@ -363,6 +378,12 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
     return "cannot start: " + failure.message() + " (raise RLIMIT_NOFILE, ulimit -n)";
   if (role == process_role::program && os::become_subreaper())
     return std::string{"cannot become the parent of orphaned processes (PR_SET_CHILD_SUBREAPER)"};
+  std::unique_ptr<store::opened_store> kept;
+  if (!wanted.store.path.empty()) {
+    auto taken = store::open_store(wanted.store.path, clock_number());
+    if (auto* why = std::get_if<std::string>(&taken)) return "cannot start: " + *why;
+    kept = std::get<0>(std::move(taken));
+  }
 
   auto running = std::make_unique<parts>(system, wanted, role);
   net::api::address_settings addresses;
@@ -398,8 +419,13 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
   running->ports_in_use = {&running->census, [ended](const void*) { ended->set_value(); }};
   const actors::actor_ports ports{
     running->data_plane.get(), &running->kernel, running->ports_in_use};
-  running->registry =
-    system.spawn(actors::registry, registry_settings_of(wanted, addresses), ports);
+  actors::registry_settings registry_settings = registry_settings_of(wanted, addresses);
+  if (kept != nullptr) {
+    registry_settings.first_number = kept->found.highest + 1;
+    registry_settings.found = running->restore(std::move(kept));
+    registry_settings.store = running->store;
+  }
+  running->registry = system.spawn(actors::registry, std::move(registry_settings), ports);
 
   parts* all = running.get();
   std::optional<net::api::hand_over_calls> hand_overs;
@@ -488,8 +514,10 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
     lane->socketio->share_recovery(*running->lanes.front()->socketio);
   }
   running->reporter = std::make_unique<net::reporter>(net::reporter_parts{system, running->registry,
-    running->census, thread_parts, *running->terminals, running->kernel});
+    running->census, thread_parts, *running->terminals, running->kernel, running->store});
   running->data_plane->connect(std::move(thread_parts), *running->terminals);
+  // Before any client can ask for anything.
+  caf::anon_send(running->registry, restore_atom_v);
   for (auto& listener : opened.listeners)
     for (std::size_t i = 0; i < listener.sockets.size(); ++i)
       running->lanes[i]->http->listen(std::move(listener.sockets[i]));
@@ -631,6 +659,32 @@ std::string service::parts::objection(const endpoint& target) const {
   return "must be a loopback address; preview.allow_upstreams names further networks.";
 }
 
+restored_state service::parts::restore(std::unique_ptr<store::opened_store> opened) {
+  restored_state found = store::judge(opened->found);
+  store =
+    system.spawn<caf::detached>(store::store, std::make_shared<store::writer>(std::move(opened)));
+  // What is allowed may have changed since, and where we listen ourselves.
+  const auto refused = std::stable_partition(found.alive.begin(), found.alive.end(),
+    [this](const stored_server& one) { return objection(one.description.upstream).empty(); });
+  std::move(refused, found.alive.end(), std::back_inserter(found.gone));
+  found.alive.erase(refused, found.alive.end());
+  return found;
+}
+
+void service::parts::close_store(std::chrono::steady_clock::time_point end) {
+  if (!store) return;
+  caf::scoped_actor self{system};
+  const auto left = std::max<std::chrono::steady_clock::duration>(
+    end - std::chrono::steady_clock::now(), least_time_to_close);
+  self
+    ->request(std::exchange(store, {}),
+      caf::duration{std::chrono::duration_cast<std::chrono::milliseconds>(left)}, close_atom_v)
+    .receive([] {},
+      [](const caf::error&) {
+        log::warn("store_not_closed", "The store has not been closed in time");
+      });
+}
+
 net::api::hand_over_calls
 service::parts::hand_over_calls(std::shared_ptr<const net::auth::session_seal> seal) {
   using net::auth::hand_over;
@@ -703,6 +757,7 @@ void service::parts::stop() {
   for (auto& one : lanes) one->thread.stop();
   reporter->stop();
   kernel.stop();
+  close_store(end);
 }
 
 }  // namespace previewd

@@ -161,6 +161,12 @@ struct settings {
   } metrics;
 
   struct {
+    /// Where what is registered is kept for the time after the process, absolute; empty: in memory
+    /// alone. Loaded settings begin with a file in $XDG_STATE_HOME.
+    std::string path;
+  } store;
+
+  struct {
     std::chrono::milliseconds timeout{10000};  // for an orderly end; 100 ms to 10 min
   } shutdown;
 

@@ -284,6 +284,7 @@ private:
     loaded_.manager.watchdog = watchdog();
     if (const auto home = variable("HOME"); !home.empty() && home.front() == '/')
       loaded_.inherited.home = home;
+    choose_store();
     const std::string shell{variable("SHELL")};
     const std::string_view name = std::string_view{shell}.substr(shell.rfind('/') + 1);
     // A service account's shell is one of these; a terminal with it would end at once.
@@ -311,6 +312,22 @@ private:
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     const bool good = error == std::errc{} && end == text.data() + text.size() && value > 0;
     return std::chrono::microseconds{good && is_for_us("WATCHDOG_PID") ? value : 0};
+  }
+
+  /// The store is where programs keep their state (XDG Base Directory Specification); without a
+  /// home there is none. That says that a path that is not absolute is to be ignored.
+  void choose_store() {
+    std::string folder{variable("XDG_STATE_HOME")};
+    std::string source = "XDG_STATE_HOME";
+    if (folder.empty() || folder.front() != '/') {
+      folder = variable("HOME");
+      if (folder.empty() || folder.front() != '/') return;
+      folder += "/.local/state";
+      source = "HOME";
+    }
+    setting* one = find("store.path");
+    if (one->set({folder + "/previewd/state.db"}) == std::nullopt)
+      sources_[one->name] = std::move(source);
   }
 
   problem read_file(const std::vector<std::string>& named) {

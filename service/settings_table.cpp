@@ -359,6 +359,14 @@ problem read_path_or_none(std::string_view written, std::string& result) {
   return std::nullopt;
 }
 
+problem read_store_path(std::string_view written, std::string& result) {
+  if (!written.empty() && (written.front() != '/' || written.back() == '/'))
+    return quoted(written) +
+           " is not the absolute path of a file; write for example /var/lib/previewd/state.db";
+  result = written;
+  return std::nullopt;
+}
+
 /// The name of a service in tokens.
 problem read_audience(std::string_view written, std::string& result) {
   const bool good =
@@ -695,6 +703,10 @@ std::vector<setting> setting_table(settings& target) {
     "whether /metrics answers under any host name, for a Prometheus elsewhere"));
   add(duration(
     "shutdown.timeout", target.shutdown.timeout, 100ms, 10min, "10s", "for an orderly end"));
+  add(text("store.path", target.store.path, "PATH", "an absolute path, or empty", read_store_path,
+        "where what is registered is kept, so that servers that survive a crash of previewd keep "
+        "their generation (docs/store.md); one previewd alone has it; empty: nothing is kept"))
+    .default_text = "$XDG_STATE_HOME/previewd/state.db, in ~/.local/state when that is not set";
   add(choice<log::level>("log.level", target.log.threshold,
     {{"debug", log::level::debug}, {"info", log::level::info}, {"warn", log::level::warn},
       {"error", log::level::error}, {"off", log::level::off}},

@@ -208,8 +208,8 @@ std::string state_json(const service_report& report) {
                   {"sse", io.stream_readers}, {"attach", io.attached_clients}}},
     {"kernelWatch", {{"terminals", report.kernel.terminals}, {"servers", report.kernel.servers},
                       {"processes", report.kernel.processes}, {"endings", report.kernel.ladders}}},
-    {"underWay",
-      {{"routes", registry.effects}, {"calls", registry.calls}, {"events", registry.undelivered}}},
+    {"underWay", {{"routes", registry.effects}, {"calls", registry.calls},
+                   {"events", registry.undelivered}, {"stores", registry.saving}}},
     {"mailboxes", {{"registry", registry.mailbox}}},
   };
   return state.dump();

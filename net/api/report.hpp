@@ -46,9 +46,11 @@ struct service_report {
 struct readiness {
   std::string registry;
   std::string pty;
-  std::string store;
+  std::string store;  // also `memory`: what is registered is not kept at all
 
-  bool ready() const { return registry == "ok" && pty == "ok"; }
+  bool ready() const {
+    return registry == "ok" && pty == "ok" && (store == "ok" || store == "memory");
+  }
 };
 
 /// The exposition for Prometheus (text format 0.0.4).

@@ -39,7 +39,7 @@ const files = (certificate = 'tls', key = 'tls') =>
 function start(settings) {
   const environment = {...process.env, HOME: folder, XDG_CONFIG_HOME: folder, XDG_STATE_HOME: folder, SHELL: '/bin/bash'};
   for (const name of Object.keys(environment)) if (/^(?:NODE_|PREVIEWD_)/.test(name)) delete environment[name];
-  return spawn(program, ['--listen', '127.0.0.1:0', '--log.format', 'json', ...settings], {env: environment, cwd: folder});
+  return spawn(program, ['--listen', '127.0.0.1:0', '--store.path', '', '--log.format', 'json', ...settings], {env: environment, cwd: folder});
 }
 
 /** The certificate that a client who comes now is shown. */

@@ -364,6 +364,25 @@ TEST_CASE("what a service manager says is for the service, and for none of its t
     CHECK(loaded(load({}, {"WATCHDOG_USEC=" + std::string{junk}})).manager.watchdog == 0s);
 }
 
+TEST_CASE("the store is where programs keep their state", "[service][settings][store]") {
+  const std::string below = "/previewd/state.db";
+
+  CHECK(settings{}.store.path.empty());  // of an embedding application
+  CHECK(loaded(load({})).store.path.empty());
+  CHECK(loaded(load({}, {"HOME=/home/ann"})).store.path == "/home/ann/.local/state" + below);
+  CHECK(
+    loaded(load({}, {"HOME=/home/ann", "XDG_STATE_HOME=/state"})).store.path == "/state" + below);
+  CHECK(loaded(load({}, {"HOME=/home/ann", "XDG_STATE_HOME=state"})).store.path ==
+        "/home/ann/.local/state" + below);
+  CHECK(loaded(load({"--store.path", "/a/b.db"}, {"HOME=/home/ann"})).store.path == "/a/b.db");
+  CHECK(loaded(load({"--store.path", ""}, {"HOME=/home/ann"})).store.path.empty());
+  CHECK(loaded(load({}, {"HOME=/home/ann", "PREVIEWD_STORE_PATH="})).store.path.empty());
+  for (const char* wrong : {"state.db", "/var/lib/", "/a\nb"})
+    CHECK(stopped(load({"--store.path", wrong})).code == 2);
+  CHECK_THAT(stopped(load({"check-config"}, {"HOME=/home/ann"})).out,
+    Catch::Contains("store.path = /home/ann/.local/state/previewd/state.db  # HOME\n"));
+}
+
 TEST_CASE("check-config says each setting and where it came from", "[service][settings]") {
   const early_exit e = stopped(
     load({"check-config", "--health.interval", "1m"}, {"PREVIEWD_TERMINAL_SCROLLBACK=1MiB"}));

@@ -241,6 +241,12 @@ public:
     return ::fstat(descriptor_, &status) == 0 ? status.st_ino : 0;
   }
 
+  /// Whether somebody waits to be accepted.
+  bool has_visitor() const {
+    pollfd p{descriptor_, POLLIN, 0};
+    return ::poll(&p, 1, 0) == 1;
+  }
+
   /// The next connection; not open when none has come by the deadline.
   raw_peer accept() {
     pollfd p{descriptor_, POLLIN, 0};

@@ -79,6 +79,11 @@ TEST_CASE("readiness names what is wrong", "[net][api][readyz]") {
   CHECK(shown["checks"]["pty"] == "cannot be opened: No space left on device");
   what.pty = "ok";
   CHECK(what.ready());
+  what.store = "ok";
+  CHECK(what.ready());
+  what.store = "cannot be written: database or disk is full";
+  CHECK_FALSE(what.ready());
+  what.store = "ok";
   what.registry = "is ending";
   CHECK_FALSE(what.ready());
 }
