@@ -2,7 +2,9 @@
 
 #include <caf/actor_system.hpp>
 #include <chrono>
+#include <functional>
 #include <limits>
+#include <string_view>
 #include <utility>
 
 #include "previewd/net/api/event_streams.hpp"
@@ -18,6 +20,8 @@ namespace {
 constexpr uint32_t no_index = std::numeric_limits<uint32_t>::max();
 constexpr std::chrono::seconds registry_answers_within{2};
 constexpr std::chrono::seconds store_answers_within{2};
+constexpr std::chrono::seconds store_asked_again_after{10};
+constexpr std::string_view no_answer = "does not answer";
 
 }  // namespace
 
@@ -28,7 +32,16 @@ struct reporter::gathering {
   api::service_report report;
 };
 
+/// Somebody who waits for what the store says.
+struct reporter::store_question {
+  std::reference_wrapper<io_thread> here;
+  api::readiness what;
+  std::function<void(api::readiness)> done;
+};
+
 reporter::reporter(reporter_parts parts) : parts_{std::move(parts)}, thread_{no_index} {}
+
+reporter::~reporter() = default;
 
 void reporter::start() {
   thread_.start("pv-report");
@@ -110,25 +123,39 @@ void reporter::readiness(io_thread& here, std::function<void(api::readiness)> do
       registry_answers_within, parts_.system, here, parts_.registry,
       [this, &here, what = std::move(what), done = std::move(done)](
         const caf::expected<registry_counters>& counters) mutable {
-        what.registry = !counters                 ? "does not answer"
-                        : counters->shutting_down ? "is ending"
-                                                  : "ok";
+        what.registry = !counters ? no_answer : counters->shutting_down ? "is ending" : "ok";
         if (!parts_.store) return done(std::move(what));
-        ask_store(here, std::move(what), std::move(done));
+        ask_store({here, std::move(what), std::move(done)});
       },
       counters_atom_v);
   });
 }
 
-void reporter::ask_store(
-  io_thread& here, api::readiness what, std::function<void(api::readiness)> done) {
-  ask_within<std::string>(
-    store_answers_within, parts_.system, here, parts_.store,
-    [what = std::move(what), done = std::move(done)](caf::expected<std::string> said) mutable {
-      what.store = said ? std::move(*said) : "does not answer";
+void reporter::ask_store(store_question from) {
+  thread_.post([this, from = std::move(from)]() mutable {
+    waiting_.push_back(std::move(from));
+    if (asking_store_) return;
+    if (std::chrono::steady_clock::now() < store_silent_until_)
+      return answer_for_store(std::string{no_answer});
+    asking_store_ = true;
+    ask_within<std::string>(
+      store_answers_within, parts_.system, thread_, parts_.store,
+      [this](const caf::expected<std::string>& said) {
+        asking_store_ = false;
+        if (!said) store_silent_until_ = std::chrono::steady_clock::now() + store_asked_again_after;
+        answer_for_store(said ? *said : std::string{no_answer});
+      },
+      status_atom_v);
+  });
+}
+
+void reporter::answer_for_store(const std::string& said) {
+  for (store_question& one : std::exchange(waiting_, {})) {
+    one.what.store = said;
+    one.here.get().post([what = std::move(one.what), done = std::move(one.done)]() mutable {
       done(std::move(what));
-    },
-    status_atom_v);
+    });
+  }
 }
 
 }  // namespace previewd::net

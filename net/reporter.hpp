@@ -2,8 +2,10 @@
 
 #include <caf/expected.hpp>
 #include <caf/fwd.hpp>
+#include <chrono>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "previewd/messages/registry.hpp"
@@ -31,6 +33,7 @@ struct reporter_parts {
 class reporter {
 public:
   explicit reporter(reporter_parts parts);
+  ~reporter();
 
   reporter(const reporter&) = delete;
   reporter& operator=(const reporter&) = delete;
@@ -54,10 +57,17 @@ private:
   void visit_kernel_watch(std::shared_ptr<gathering> what);
   void visit_process(std::shared_ptr<gathering> what);
   void visit_registry(const std::shared_ptr<gathering>& what);
-  void ask_store(io_thread& here, api::readiness what, std::function<void(api::readiness)> done);
+  struct store_question;
+  void ask_store(store_question from);
+  void answer_for_store(const std::string& said);
 
   reporter_parts parts_;
   io_thread thread_;
+  // Of its thread. The store may be stuck: it is asked one thing at a time, for all who wait, and
+  // not at once again when it has not answered.
+  std::vector<store_question> waiting_;
+  bool asking_store_ = false;
+  std::chrono::steady_clock::time_point store_silent_until_;
 };
 
 }  // namespace previewd::net
