@@ -114,7 +114,7 @@ TEST_CASE("the store has what is registered, and nothing else", "[actors][store]
   const server_ref first = w.add(w.dev_server(terminal));
   const server_ref second = w.add(w.dev_server(terminal, 3000, 2));
   REQUIRE(k.store.servers().size() == 2);
-  const stored_server& kept = k.store.servers().at(first.generation);
+  const stored_server kept = k.store.servers().at(first.generation);
   CHECK(kept.description.key == first.key);
   CHECK(kept.description.upstream.port == 5173);
   CHECK(kept.description.listeners == std::vector<listener_id>{{1, 5173, false}});
