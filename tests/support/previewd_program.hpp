@@ -1,13 +1,7 @@
 #pragma once
 
-#include <fcntl.h>
-#include <poll.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <array>
 #include <csignal>
+#include <cstdint>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -16,9 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "previewd/os/unique_fd.hpp"
 #include "previewd/tests/support/http_client.hpp"
-#include "previewd/tests/support/temporary_folder.hpp"
+#include "previewd/tests/support/started_program.hpp"
 
 namespace previewd::test {
 
@@ -28,60 +21,25 @@ class previewd_program {
 public:
   previewd_program(
     std::string program, const std::string& folder, std::vector<std::string> flags = {})
-      : log_{folder + "/log"} {
-    std::vector<std::string> arguments{std::move(program), "--listen", "127.0.0.1:0"};
-    arguments.insert(arguments.end(), flags.begin(), flags.end());
-    std::vector<std::string> environment{"HOME=" + folder, "XDG_CONFIG_HOME=" + folder + "/config",
-      "PATH=/usr/local/bin:/usr/bin:/bin", "SHELL=/bin/bash", "PS1=ready> "};
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return;
-    out_ = os::unique_fd{ends[0]};
-    const os::unique_fd writing{ends[1]};
-    posix_spawn_file_actions_t files;
-    ::posix_spawn_file_actions_init(&files);
-    ::posix_spawn_file_actions_adddup2(&files, writing.get(), 1);
-    ::posix_spawn_file_actions_addopen(
-      &files, 2, log_.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    if (::posix_spawn(&pid_, arguments.front().c_str(), &files, nullptr, pointers(arguments).data(),
-          pointers(environment).data()) != 0)
-      pid_ = 0;
-    ::posix_spawn_file_actions_destroy(&files);
-  }
-  ~previewd_program() {
-    if (pid_ > 0) end(SIGKILL);
-  }
-  previewd_program(const previewd_program&) = delete;
-  previewd_program& operator=(const previewd_program&) = delete;
+      : log_{folder + "/log"},
+        process_{start(std::move(program), folder, log_, std::move(flags))} {}
 
-  pid_t pid() const { return pid_; }
+  pid_t pid() const { return process_.pid(); }
 
   /// Where it listens; 0: it has ended, or has not said it in time.
-  uint16_t port() {
-    while (port_ == 0 && read_more()) {
-      const auto line = said_.find('\n');
-      const auto colon = said_.rfind(':', line);
-      if (line != std::string::npos && colon != std::string::npos)
-        port_ = static_cast<uint16_t>(std::stoi(said_.substr(colon + 1)));
-    }
-    return port_;
-  }
+  uint16_t port() { return process_.port(); }
 
   /// Sends it a signal and waits for its end. Its exit code; nothing: it was a signal that ended
-  /// it.
+  /// it, or it did not end in time.
   std::optional<int> end(int signal) {
-    if (pid_ <= 0) return std::nullopt;
-    ::kill(pid_, signal);
+    process_.signal(signal);
     return wait();
   }
 
   /// The same, for one that ends by itself.
   std::optional<int> wait() {
-    int status = 0;
-    pid_t ended = 0;
-    do ended = ::waitpid(std::exchange(pid_, 0), &status, 0);
-    while (ended == -1 && errno == EINTR);
-    if (!WIFEXITED(status)) return std::nullopt;
-    return WEXITSTATUS(status);
+    const int code = process_.exit_code();
+    return code < 0 ? std::nullopt : std::optional{code};
   }
 
   /// What it, and those before it in the same folder, have written to stderr.
@@ -104,29 +62,16 @@ public:
   }
 
 private:
-  static std::vector<char*> pointers(std::vector<std::string>& texts) {
-    std::vector<char*> result;
-    for (std::string& text : texts) result.push_back(text.data());
-    result.push_back(nullptr);
-    return result;
-  }
-
-  bool read_more() {
-    pollfd ready{out_.get(), POLLIN, 0};
-    const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(deadline).count();
-    if (::poll(&ready, 1, static_cast<int>(limit)) != 1) return false;
-    std::array<char, 256> bytes{};
-    const ssize_t count = ::read(out_.get(), bytes.data(), bytes.size());
-    if (count <= 0) return false;
-    said_.append(bytes.data(), static_cast<std::size_t>(count));
-    return true;
+  static program_start start(std::string program, const std::string& folder, const std::string& log,
+    std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"--listen", "127.0.0.1:0"});
+    return {std::move(program), std::move(flags),
+      {"HOME=" + folder, "XDG_CONFIG_HOME=" + folder + "/config", "SHELL=/bin/bash", "PS1=ready> "},
+      {}, {}, log};
   }
 
   std::string log_;
-  os::unique_fd out_;
-  std::string said_;
-  pid_t pid_ = 0;
-  uint16_t port_ = 0;
+  started_program process_;
 };
 
 }  // namespace previewd::test

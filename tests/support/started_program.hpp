@@ -26,6 +26,7 @@ struct program_start {
   std::vector<std::string> environment;  // complete, but for a PATH
   std::vector<int> sockets;  // become descriptors 3, 4, ... with LISTEN_PID and LISTEN_FDS
   std::string said;          // by LISTEN_FDS; empty: how many there are
+  std::string log{};         // where stderr is appended to; empty: `err` has it
 };
 
 /// A program of ours in a process of its own. Killed when this goes, if it has not ended.
@@ -38,7 +39,12 @@ public:
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
     ::posix_spawn_file_actions_adddup2(&actions, out_end.get(), 1);
-    ::posix_spawn_file_actions_adddup2(&actions, err_end.get(), 2);
+    if (what.log.empty()) {
+      ::posix_spawn_file_actions_adddup2(&actions, err_end.get(), 2);
+    } else {
+      ::posix_spawn_file_actions_addopen(
+        &actions, 2, what.log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    }
     // Out of the way first: one may be where another one goes.
     std::vector<os::unique_fd> high;
     for (std::size_t i = 0; i < what.sockets.size(); ++i) {

@@ -33,6 +33,7 @@ program_start program(texts arguments = {}, texts environment = {}, std::vector<
   arguments.insert(arguments.begin(), common.begin(), common.end());
   environment.emplace_back("XDG_CONFIG_HOME=/nonexistent");
   environment.emplace_back("HOME=/tmp");
+  environment.emplace_back("PREVIEWD_STORE_PATH=");  // one of them alone could have it
   return {PREVIEWD_PROGRAM, std::move(arguments), std::move(environment), std::move(sockets), {}};
 }
 

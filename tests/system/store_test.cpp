@@ -10,6 +10,7 @@
 #include "previewd/store/store.hpp"
 #include "previewd/tests/support/previewd_program.hpp"
 #include "previewd/tests/support/raw_peer.hpp"
+#include "previewd/tests/support/temporary_folder.hpp"
 
 using namespace previewd;
 using namespace previewd::test;
