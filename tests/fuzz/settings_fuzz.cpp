@@ -236,6 +236,8 @@ const std::map<std::string_view, predicate>& predicates() {
       [](std::string_view text) {
         return text.empty() || (is_visible(text) && text.find_first_of(":/,") == text.npos);
       }},
+    {"store.path",
+      [](std::string_view text) { return text.empty() || (is_path(text) && text.back() != '/'); }},
     {"auth.secret_file", is_path},
     {"auth.public_key_file", is_path},
     {"auth.audience", [](std::string_view text) { return is_visible(text) && text.size() <= 256; }},
