@@ -1,6 +1,7 @@
 #include "previewd/store/survivors.hpp"
 
 #include <arpa/inet.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -18,10 +19,9 @@ namespace {
 /// Whether this process has one of the sockets.
 bool holds(pid_t pid, const std::vector<listener_id>& sockets) {
   std::vector<uint64_t> inodes;
-  static_cast<void>(os::append_socket_inodes(pid, inodes));
-  return std::any_of(sockets.begin(), sockets.end(), [&](const listener_id& one) {
-    return std::find(inodes.begin(), inodes.end(), one.inode) != inodes.end();
-  });
+  for (const listener_id& one : sockets) inodes.push_back(one.inode);
+  const auto found = os::holds_socket(pid, inodes);
+  return found && *found;
 }
 
 std::optional<os::process_id> identity_of(pid_t pid, const std::vector<listener_id>& sockets) {
@@ -77,8 +77,11 @@ os::process_id owner_of(const server_description& what) {
   std::vector<pid_t> pids;
   static_cast<void>(os::append_processes(pids));
   std::sort(pids.begin(), pids.end());
-  for (const pid_t pid : pids)
+  for (const pid_t pid : pids) {
+    // We have more descriptors than anybody, and none of a dev server's.
+    if (pid == ::getpid()) continue;
     if (const auto holder = identity_of(pid, what.listeners)) return *holder;
+  }
   return {};
 }
 

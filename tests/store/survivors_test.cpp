@@ -128,13 +128,21 @@ TEST_CASE("of a server beyond this machine only an attempt can tell", "[store][s
 TEST_CASE("who holds a socket is found, named or not", "[store][survivors]") {
   const listener at;
   server_description what = kept(at).server.description;
-  const os::process_id self = os::read_stat(::getpid())->id();
+  const pid_t child = ::fork();
+  if (child == 0)
+    for (;;) ::pause();
+  const os::process_id holder = os::read_stat(child)->id();
 
-  CHECK(owner_of(what) == self);
-  what.pid = ::getpid();
-  CHECK(owner_of(what) == self);
+  CHECK(owner_of(what) == holder);
+  what.pid = child;
+  CHECK(owner_of(what) == holder);
   what.pid = 1;
-  CHECK(owner_of(what) == self);
+  CHECK(owner_of(what) == holder);
   ++what.listeners.front().inode;
   CHECK(owner_of(what).pid == 0);
+
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  what = kept(at).server.description;
+  CHECK(owner_of(what).pid == 0);  // we will not survive ourselves
 }
