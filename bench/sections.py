@@ -2,6 +2,9 @@
 
 import pathlib
 import platform
+import re
+
+import plots
 
 
 def processor():
@@ -11,8 +14,19 @@ def processor():
     return platform.machine()
 
 
+def names(page):
+    return re.findall(r"^<!-- end of (.+) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def read_section(page, name):
+    text = page.read_text(encoding="utf-8")
+    return text.partition(f"<!-- {name} -->")[2].partition(f"<!-- end of {name} -->")[0].strip()
+
+
 def write_section(page, name, text):
-    """Puts `text` where the section `name` is, or at the end; everything else stays."""
+    """Puts `text`, with a picture where it has previewd beside others, where the section `name` is, or at the end; everything else
+    stays."""
+    text = plots.illustrate(page, name.replace("/", "-"), text)
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     section = f"{begin}\n{text.strip()}\n{end}\n"
     old = page.read_text(encoding="utf-8") if page.exists() else "# Benchmarks\n"
