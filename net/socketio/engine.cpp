@@ -194,6 +194,7 @@ engine_session::engine_session(engine& owner, uint64_t number, std::string id, h
       number_{number},
       id_{std::move(id)},
       request_{std::move(request)},
+      base64_{!request_.parameter("b64").empty()},
       timer_{owner.thread().context()} {}
 
 engine_session::~engine_session() = default;
@@ -226,7 +227,7 @@ void engine_session::enqueue(frame what) {
     return;
   }
   if (websocket_ && queue_.empty()) {
-    websocket_->send(std::move(what));
+    send_to_websocket(std::move(what));
     return;
   }
   queue_bytes_ += what.bytes->size();
@@ -245,9 +246,18 @@ void engine_session::flush() {
 void engine_session::flush_to_websocket() {
   while (!queue_.empty()) {
     queue_bytes_ -= queue_.front().bytes->size();
-    websocket_->send(std::move(queue_.front()));
+    send_to_websocket(std::move(queue_.front()));
     queue_.pop_front();
   }
+}
+
+void engine_session::send_to_websocket(frame what) {
+  if (base64_ && what.kind == message_kind::binary) {
+    std::string text;
+    append_to_payload(text, what.kind, *what.bytes);
+    what = {message_kind::text, std::make_shared<const std::string>(std::move(text))};
+  }
+  websocket_->send(std::move(what));
 }
 
 void engine_session::answer_poll() {

@@ -159,6 +159,7 @@ private:
   friend class engine;
 
   void enqueue(frame what);
+  void send_to_websocket(frame what);
   void flush();
   void flush_to_websocket();
   void answer_poll();
@@ -177,6 +178,7 @@ private:
   const uint64_t number_;
   const std::string id_;
   handshake request_;
+  const bool base64_;  // instead of binary frames: the client has asked for it (`b64`)
   bool open_ = true;
   bool reported_ = false;  // on_close has been called, or never will be
   bool awaiting_pong_ = false;

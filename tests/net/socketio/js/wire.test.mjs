@@ -198,6 +198,16 @@ describe("Engine.IO", () => {
     frames.socket.close();
   });
 
+  test("a client that asks for base64 gets no binary frame", async () => {
+    const frames = new Frames(`${ws}&transport=websocket&b64=1`);
+    await frames.next();
+    frames.send(Buffer.from([1, 2, 3]));
+    frames.send("4text");
+    assert.equal(await frames.next(), "bAQID");
+    assert.equal(await frames.next(), "4text");
+    frames.socket.close();
+  });
+
   for (const bad of ["abc", "", "7", "0", "b!!!"]) {
     test(`the frame ${JSON.stringify(bad)} closes the WebSocket`, async () => {
       const frames = new Frames(`${ws}&transport=websocket`);
