@@ -18,6 +18,7 @@ namespace {
 
 // What a terminal may print is without bound; what is remembered of it is not.
 constexpr std::size_t most_printed_ports = 64;
+constexpr std::size_t most_known_ports = 64;
 constexpr std::chrono::seconds registry_answers_within{10};
 
 }  // namespace
@@ -99,15 +100,14 @@ public:
         // another one waits on.
         known->next_look = now() + settings_.timeout + settings_.retry;
         known->seen = what;
+        expect_the_same(*known);
         update(*known);
         break;
       case identity::verdict::http:
         known->refusals = 0;
-        // 5xx: it is there and not ready. After the time-out it counts as one that always answers
-        // so.
-        known->answered = what.status < 500 || now() - known->first_seen > settings_.timeout;
-        if (!known->answered) known->next_look = now() + settings_.retry;
         known->seen = what;
+        judge(*known);
+        remember(*known);
         update(*known);
         break;
     }
@@ -140,6 +140,38 @@ private:
     result.printed = printed_.contains(first.id.port);
     result.foreground = first.job_leader != 0 && first.job_leader == foreground_;
     return result;
+  }
+
+  /// 502 to 504 say that it is not ready yet; after the time-out it counts as one that always answers
+  /// so. Any other error is the application's own, and its page: that is looked at again less and
+  /// less often, for each look may leave a trace in the terminal.
+  void judge(listener_book::candidate& known) const {
+    const caf::timespan age = now() - known.first_seen;
+    const bool may_change = age < settings_.timeout;
+    const uint16_t status = known.seen.status;
+    known.answered = status < 502 || status > 504 || !may_change;
+    if (!known.answered) {
+      known.next_look = now() + (age < settings_.eager ? settings_.eager_retry : settings_.late_retry);
+    } else if (status >= 500 && may_change) {
+      known.next_look = now() + std::max(age, settings_.late_retry);
+    }
+  }
+
+  /// What has restarted and says nothing yet is taken for what it was: requests may go to it
+  /// before it has answered a look.
+  void expect_the_same(listener_book::candidate& known) const {
+    const listener_fact& first = known.sockets.front();
+    const auto before = known_.find(first.id.port);
+    if (before == known_.end() || before->second.job_leader != first.job_leader) return;
+    known.seen.type = before->second.seen.type;
+    known.seen.prefix = before->second.seen.prefix;
+  }
+
+  void remember(const listener_book::candidate& known) {
+    const listener_fact& first = known.sockets.front();
+    if (first.job_leader == 0 || !known.answered) return;
+    if (known_.size() == most_known_ports && !known_.contains(first.id.port)) known_.clear();
+    known_[first.id.port] = {first.job_leader, known.seen};
   }
 
   /// Tells the registry what is known now: registers, or corrects what is registered.
@@ -187,6 +219,13 @@ private:
   actor_ports ports_;
   listener_book book_;
   std::map<uint16_t, scheme> printed_;
+
+  /// What a port's server has answered, and the job that it was part of.
+  struct answer {
+    int32_t job_leader = 0;
+    identity seen;
+  };
+  std::map<uint16_t, answer> known_;
   int32_t foreground_ = 0;
   std::chrono::steady_clock::time_point timer_;
 };

@@ -1,5 +1,6 @@
 #include "previewd/actors/preview_server.hpp"
 
+#include <array>
 #include <caf/actor_cast.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <utility>
@@ -23,6 +24,14 @@ constexpr const char* suspended_hint =
 constexpr std::chrono::milliseconds ask_again_after{10};
 constexpr uint32_t most_asked_again = 50;
 
+// A shell has the terminal again once its own child has stopped, which may be before what that
+// child has started has; and it hands it over before it lets a job go on. So who has it changes
+// first, and there are some more looks at what comes of it.
+constexpr std::array<std::chrono::milliseconds, 4> settling_pauses{
+  std::chrono::milliseconds{10}, std::chrono::milliseconds{40}, std::chrono::milliseconds{150},
+  std::chrono::milliseconds{800}};
+constexpr uint32_t settled = settling_pauses.size();
+
 class watcher {
 public:
   using self_pointer = preview_server_actor::stateful_pointer<preview_server_state>;
@@ -38,6 +47,7 @@ public:
         ports_{ports},
         tunnels_{self} {
     state().was_foreground = description_.foreground;
+    state().settling = settled;
   }
 
   void sockets_gone(steady_moment noticed) {
@@ -84,8 +94,18 @@ public:
     st.shell = shell;
     if (!st.down && group == description_.job_leader) st.was_foreground = true;
     decide();
+    if (st.down) return;
     // Ctrl+Z and fg both move the terminal: the kernel knows whether the job is stopped now.
-    if (!st.down) ask_the_kernel();
+    ask_the_kernel();
+    const bool looks = std::exchange(st.settling, 0) != settled;
+    if (!looks) look_again();
+  }
+
+  void settle() {
+    preview_server_state& st = state();
+    if (st.down) return;
+    ask_the_kernel();
+    if (++st.settling != settled) look_again();
   }
 
   void refused(observer who) {
@@ -200,6 +220,10 @@ private:
     kernel_said(what);
   }
 
+  void look_again() {
+    self_->delayed_send(self_, settling_pauses[state().settling], foreground_atom_v);
+  }
+
   preview_server_state& state() { return self_->state; }
 
   stop_reason reason_seen() {
@@ -281,6 +305,7 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
       owner_atom, int32_t pid, std::string& command) { w->owner_changed(pid, std::move(command)); },
     [=](listeners_atom, std::vector<listener_fact>& by) { w->succeeded(std::move(by)); },
     [=](foreground_atom, int32_t group, int32_t shell) { w->foreground_changed(group, shell); },
+    [=](foreground_atom) { w->settle(); },
     [=](refused_atom, observer who) { w->refused(who); },
     [=](confirm_atom, const listener_state& what) { w->kernel_said(what); },
     [=](confirm_atom) { w->ask_again(); },

@@ -22,6 +22,7 @@ struct preview_server_state {
   bool was_foreground = false;          // its job had the terminal while it listened
   int32_t foreground = 0;               // the process group that has the terminal
   int32_t shell = 0;
+  uint32_t settling = 0;  // looks since the terminal went to another group; `settled`: enough
   server_state shown = server_state::ready;  // suspended, unreachable, or ready: nothing is wrong
   uint32_t timeouts = 0;                     // in a row
   bool tells_tunnels = false;                // has asked itself to tell how many there are

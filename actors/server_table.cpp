@@ -29,14 +29,16 @@ rank rank_of(const server_entry& entry, uint16_t preferred_port) {
     what.serves_page, what.printed, what.upstream.port < first_ephemeral_port};
 }
 
-route_state route_state_of(server_state state) {
-  switch (state) {
+route_state route_state_of(const server_entry& entry) {
+  switch (entry.info.state) {
     case server_state::ready:
     case server_state::unreachable:
       return route_state::up;
     case server_state::suspended:
       return route_state::suspended;
     case server_state::starting:
+      // One that has to prove itself first is not tried by clients meanwhile.
+      return entry.restoring ? route_state::held : route_state::starting;
     case server_state::restarting:
       return route_state::held;
   }
@@ -302,7 +304,7 @@ workspace_routes server_table::next_routes(const workspace_key& key) {
     std::vector<uint64_t> inodes;
     for (const listener_id& one : entry.description.listeners) inodes.push_back(one.inode);
     routes.routes.push_back(
-      {entry.info.ref, entry.info.upstream, entry.info.prefix, route_state_of(entry.info.state),
+      {entry.info.ref, entry.info.upstream, entry.info.prefix, route_state_of(entry),
         entry.info.primary, entry.actor, std::move(inodes), entry.info.access});
   }
   return routes;

@@ -64,8 +64,13 @@ struct detection_settings {
   caf::timespan settle = std::chrono::milliseconds{30};
   /// How long a new listener is looked at before it counts as one that is never ready.
   caf::timespan timeout = std::chrono::seconds{30};
-  /// Between two looks at a listener that refused or answered 5xx.
+  /// Between two looks at a listener that refused.
   caf::timespan retry = std::chrono::milliseconds{250};
+  /// Between two looks at one that says that it is not ready yet: while it is younger than `eager`,
+  /// and later.
+  caf::timespan eager_retry = std::chrono::milliseconds{80};
+  caf::timespan eager = std::chrono::seconds{5};
+  caf::timespan late_retry = std::chrono::seconds{1};
   uint32_t refusals = 4;  // looks in a row that may be refused
 };
 

@@ -115,6 +115,8 @@ std::string_view to_string(route_state value) noexcept {
   switch (value) {
     case route_state::up:
       return "up";
+    case route_state::starting:
+      return "starting";
     case route_state::held:
       return "held";
     case route_state::suspended:

@@ -52,6 +52,9 @@ using preview_server_actor = caf::typed_actor<
   accepts<listeners_atom, std::vector<listener_fact>>,
   // The process group that has its terminal now, and the shell's own. From the registry.
   accepts<foreground_atom, int32_t, int32_t>,
+  // The terminal went to another group a moment ago: whether the job stops or goes on may only show
+  // now. From itself.
+  accepts<foreground_atom>,
   // A connection was refused, or reset before the first byte. At most one a generation and observer
   // from each I/O thread.
   accepts<refused_atom, observer>,

@@ -11,9 +11,10 @@
 
 namespace previewd {
 
-/// `up`: requests go to it. `held`: starting or restarting; requests wait up to `proxy.hold`.
-/// `suspended`: nothing is sent, what is open stays open.
-enum class route_state : uint8_t { up, held, suspended };
+/// `up`: requests go to it. `starting`: it listens and has not answered; requests wait up to
+/// `proxy.hold` and then go to it all the same. `held`: nothing may be sent, it is restarting or has
+/// to prove itself; requests wait as long. `suspended`: nothing is sent, what is open stays open.
+enum class route_state : uint8_t { up, starting, held, suspended };
 std::string_view to_string(route_state value) noexcept;
 
 /// What an I/O thread needs to proxy to one server.
@@ -38,8 +39,8 @@ struct route {
 };
 
 /// All that the I/O threads know of one workspace. Published whole at every change; a thread keeps
-/// the highest revision. A server that is absent, or not `up` or `suspended`, may not be reached
-/// any more: a thread that applies the routes closes what it has open to it.
+/// the highest revision. A server that is absent or `held` may not be reached any more: a thread
+/// that applies the routes closes what it has open to it.
 struct workspace_routes {
   workspace_key key;
   uint64_t revision = 0;

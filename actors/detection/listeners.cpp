@@ -43,7 +43,7 @@ void listener_book::update(const std::vector<listener_fact>& facts, time_point n
 std::vector<uint16_t> listener_book::due(time_point now) {
   std::vector<uint16_t> result;
   for (auto& [port, known] : ports_) {
-    if (known.ignored || known.answered || known.next_look > now) continue;
+    if (known.ignored || known.next_look > now) continue;
     known.look = next_look_++;
     known.next_look = time_point::max();
     result.push_back(port);
@@ -54,7 +54,7 @@ std::vector<uint16_t> listener_book::due(time_point now) {
 caf::optional<listener_book::time_point> listener_book::next_due() const {
   caf::optional<time_point> result;
   for (const auto& [port, known] : ports_) {
-    if (known.ignored || known.answered || known.next_look == time_point::max()) continue;
+    if (known.ignored || known.next_look == time_point::max()) continue;
     if (!result || known.next_look < *result) result = known.next_look;
   }
   return result;

@@ -32,10 +32,10 @@ public:
     uint32_t refusals = 0;  // in a row
     identity seen;          // what the last look showed
     bool ignored = false;   // does not speak HTTP, or is an inspector: not a preview
-    bool answered = false;  // answered below 500: nothing more to find out
+    bool answered = false;  // not only to say that it is not ready yet
     caf::optional<server_ref> registered;
     bool adding = false;  // the registry has been asked
-    time_point next_look;
+    time_point next_look;  // the end of time: none is due
   };
 
   explicit listener_book(caf::timespan settle) : settle_{settle} {}

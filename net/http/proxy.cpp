@@ -122,9 +122,11 @@ void proxied_request::dispatch() {
     return;
   }
   if (server_->closed_off || server_->spared_until > steady_clock::now()) {
-    hold();
+    if (!hold()) unavailable(starting);
     return;
   }
+  // It listens: what cannot wait, or has waited, is sent to it, for it may only be compiling.
+  if (server_->what.state == route_state::starting && hold()) return;
   if (resend_ == resend::no) {
     // It must not be sent again. The server that took it is alive, or has a successor that knows
     // nothing of it.
@@ -163,7 +165,7 @@ void proxied_request::dispatch() {
   if (!head.websocket_upgrade && client_.body().complete()) client_.read();
 }
 
-void proxied_request::hold() {
+bool proxied_request::hold() {
   const request_head& head = client_.head();
   const bool fits = client_.body().how() != body_reader::framing::chunked &&
                     head.content_length.value_or(0) <= core_.settings.hold_bytes;
@@ -172,15 +174,9 @@ void proxied_request::hold() {
     hold_begun_ = true;
     hold_until_ = now + core_.settings.hold;
   }
-  if (!fits || now >= hold_until_) {
-    unavailable(starting);
-    return;
-  }
+  if (!fits || now >= hold_until_) return false;
   if (!waiting_for_routes_) {
-    if (!core_.held->take(target_.key, held_slot_)) {
-      unavailable(starting);
-      return;
-    }
+    if (!core_.held->take(target_.key, held_slot_)) return false;
     core_.routes.wait(target_.key, *this);
     waiting_for_routes_ = true;
   }
@@ -189,6 +185,7 @@ void proxied_request::hold() {
   // To notice when the client gives up. An upgrade's socket is kept free of operations: it may
   // leave the connection.
   if (!head.websocket_upgrade) client_.read();
+  return true;
 }
 
 void proxied_request::leave_hold() {
@@ -803,7 +800,8 @@ void proxied_request::open_tunnel() {
 void proxied_request::deadline_passed() {
   switch (stage_) {
     case stage::held:
-      unavailable(starting);
+      hold_until_ = steady_clock::now();
+      dispatch();
       return;
     case stage::connecting:
       fail(504, "timed_out", "The dev server did not accept the connection in time.");

@@ -61,7 +61,8 @@ private:
   enum class resend : uint8_t { allowed, no };
 
   void dispatch();
-  void hold();
+  /// Whether the request waits now for the routes to change.
+  bool hold();
   void leave_hold();
   void unavailable(std::string_view sentence);
   void shut_out();

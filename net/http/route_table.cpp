@@ -45,7 +45,7 @@ bool route_table::apply(workspace_routes routes) {
       server = std::make_shared<upstream_server>(std::move(r));
     }
     server->closed_off = server->what.state == route_state::held;
-    if (server->what.state == route_state::up) {
+    if (server->what.state == route_state::up || server->what.state == route_state::starting) {
       server->spared_until = steady_clock::time_point::min();
       server->told = 0;
     }

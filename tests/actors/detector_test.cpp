@@ -133,7 +133,7 @@ TEST_CASE(
   w.advance(40ms);
   w.answer({identity::verdict::http, 503, true, "http", prefix_mode::stripped});
   CHECK(w.status().servers.front().state == server_state::starting);
-  w.advance(300ms);
+  w.advance(100ms);
 
   REQUIRE(w.io.looks.size() == 2);
   w.answer(page("nuxt"));
@@ -141,6 +141,57 @@ TEST_CASE(
   CHECK(w.status().servers.front().state == server_state::ready);
   CHECK(w.status().servers.front().type == "nuxt");
   CHECK(w.io.count(event_kind::server_started) == 1);
+  w.advance(1min);
+  CHECK(w.io.looks.size() == 2);
+}
+
+TEST_CASE("a server that is never ready is looked at soon, then now and then, then no more",
+  "[actors][detector]") {
+  detecting w;
+  w.sockets({socket_at("127.0.0.1", 3000, 1)});
+  w.advance(40ms);
+  const identity not_ready{identity::verdict::http, 503, false, "http", prefix_mode::stripped};
+
+  for (int tenths = 0; tenths < 50; ++tenths) {
+    w.answer(not_ready);
+    w.advance(100ms);
+  }
+  const std::size_t early = w.io.looks.size();
+  for (int tenths = 0; tenths < 300; ++tenths) {
+    w.answer(not_ready);
+    w.advance(100ms);
+  }
+
+  CHECK(early >= 49);
+  CHECK(w.io.looks.size() - early <= 26);
+  CHECK(w.status().servers.front().state == server_state::ready);
+}
+
+TEST_CASE("a page that is an error is there at once, and ranked when it is mended",
+  "[actors][detector]") {
+  detecting w;
+  w.sockets({socket_at("127.0.0.1", 3000, 1)});
+  w.advance(40ms);
+  w.answer({identity::verdict::http, 500, true, "django", prefix_mode::stripped});
+  CHECK(w.status().servers.front().state == server_state::ready);
+  w.sockets({socket_at("127.0.0.1", 3000, 1), socket_at("127.0.0.1", 8000, 2)});
+  w.advance(40ms);
+  w.answer({identity::verdict::http, 404, false, "express", prefix_mode::stripped});
+
+  w.advance(1s);
+  REQUIRE(w.io.looks.size() == 3);
+  w.answer({identity::verdict::http, 500, true, "django", prefix_mode::stripped});
+  w.advance(500ms);
+  CHECK(w.io.looks.size() == 3);
+  w.advance(1s);
+  REQUIRE(w.io.looks.size() == 4);
+  CHECK(w.io.looks.back().target.port == 3000);
+  w.answer(page("django"));
+
+  CHECK(w.status().servers.front().upstream.port == 3000);
+  CHECK(w.io.count(event_kind::server_started) == 2);
+  w.advance(1min);
+  CHECK(w.io.looks.size() == 4);
 }
 
 TEST_CASE("a server that accepts and is silent is starting, and ready when its answer comes",
@@ -174,6 +225,27 @@ TEST_CASE("a server that is silent for longer than a look takes is ready once it
   CHECK(w.status().servers.front().state == server_state::ready);
   w.advance(3s);
   CHECK(w.io.looks.size() == 2);
+}
+
+TEST_CASE("what has restarted and is silent is taken for what it was, of the same job only",
+  "[actors][detector]") {
+  const bool same_job = GENERATE(true, false);
+  detecting w;
+  w.sockets({socket_at("::", 3000, 1)});
+  w.advance(40ms);
+  identity known = page("next");
+  known.prefix = prefix_mode::kept;
+  w.answer(known);
+  w.sockets({});
+  w.sockets({socket_at("::", 3000, 2, same_job ? job : job + 10)});
+  w.advance(40ms);
+
+  w.answer({identity::verdict::silent, 0, false, "http", prefix_mode::stripped});
+
+  const server_info& server = w.status().servers.front();
+  CHECK(server.state == server_state::starting);
+  CHECK(server.type == (same_job ? "next" : "http"));
+  CHECK(server.prefix == (same_job ? prefix_mode::kept : prefix_mode::stripped));
 }
 
 TEST_CASE("a listener that refuses is looked at a few times more", "[actors][detector]") {

@@ -167,6 +167,7 @@ public:
   std::size_t scans = 0;
   steady_moment noticed = steady_moment::zero();  // what is said to have been noticed then
   std::vector<std::string> ladders;
+  std::size_t confirms = 0;       // asked for
   std::vector<uint64_t> awaited;  // generations whose successors are waited for
 
   void
@@ -187,6 +188,7 @@ public:
   void unwatch(const server_ref& ref) override { watching.erase(ref); }
 
   void confirm(const server_ref& ref) override {
+    ++confirms;
     const auto it = watching.find(ref);
     if (it == watching.end()) return;
     caf::anon_send(it->second.reply_to, confirm_atom_v,

@@ -39,7 +39,7 @@ TEST_CASE(
 
   const server_ref ref = w.add(what);
   CHECK(w.status().servers.front().state == server_state::starting);
-  CHECK(w.io.route_of(ref)->state == route_state::held);
+  CHECK(w.io.route_of(ref)->state == route_state::starting);
   CHECK(w.io.events.empty());
   what.answers = what.serves_page = true;
   what.type = "next";

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 // Runs real dev servers in previewd's terminals and looks at what comes of each: how soon it is found, page, assets, HMR socket, a
-// restart of itself, and how soon its end is known, at its own origin and at its path address.
+// restart of itself, at its own origin and at its path address, and how soon each way to end it is known.
 //
 //   node run.mjs [--fast] [--install] [--write] [NAME...]
 //
-// --fast: only those marked so. --install: only the packages. --write: puts the rows into docs/frameworks.md. Packages go to
+// --fast: only those marked so. --install: only the packages. --write: puts the rows into both tables of docs/frameworks.md. Packages go to
 // PREVIEWD_FRAMEWORKS_CACHE (~/.cache/previewd/frameworks) and stay there. Fails when a server is not all right at its own origin.
 // PREVIEWD_FRAMEWORKS_SHOW=1 prints the terminal and the log of what fails.
 import {spawn, spawnSync} from 'node:child_process';
@@ -351,6 +351,117 @@ async function restart(server, {service, get, socket, folder, port}) {
   return `${Math.round(answers.longest)} ms${put_off}${next ? '' : ', same socket'}`;
 }
 
+/** A terminal at its prompt. */
+async function openShell(service, folder) {
+  const {id} = await service.api('POST', '/api/terminals', {...workspace, cwd: folder, cols: 100, rows: 30});
+  const output = () => service.api('GET', `/api/terminals/${id}/output?after=0`);
+  await until(10_000, 'a prompt', async () => /[$#] $/.test(await output()));
+  return {
+    id, output,
+    type: (text) => service.api('POST', `/api/terminals/${id}/input`, text),
+    /** The shell has it again. */
+    prompt: () => until(30_000, 'the prompt', async () => (await service.api('GET', `/api/terminals/${id}`)).foreground === 'bash'),
+    async close() {
+      const {status} = await ask({port: service.port, path: `/api/terminals/${id}`, method: 'DELETE'});
+      check([204, 404].includes(status), `the terminal's close: ${status}`);
+    },
+    ended: () => until(15_000, 'the end of the terminal', async () =>
+      (await ask({port: service.port, path: `/api/terminals/${id}`})).status === 404),
+  };
+}
+
+/** When nobody listens at the port any more. */
+async function whenGone(port, stopped) {
+  while (!stopped.aborted && await listening(port)) await pause(1);
+  return now();
+}
+
+/** Every end but Ctrl+C, each of a server that was started for it, and how soon it was told. */
+async function endings(server, {service, folder, command, port, stopped}) {
+  const told = (from, names, ms = 20_000) => until(ms, names.join(' or '),
+    () => service.events.slice(from).find((each) => names.includes(each.name) && each.data.port === port), 2);
+  const start = async (shell) => {
+    const from = service.events.length;
+    await shell.type(`${command}\r`);
+    await told(from, ['previewServerStarted'], 150_000);
+    return until(60_000, 'ready', async () => (await service.api('GET', '/api/servers?project=p&user=u')).servers
+      .find((each) => each.port === port && each.state === 'ready'));
+  };
+  const milliseconds = (from, to) => `${Math.max(0, Math.round(to - from))} ms`;
+  const result = {};
+  let shell = await openShell(service, folder);
+  try {
+    // The process that has its socket dies.
+    const {pid} = await start(shell);
+    let from = service.events.length;
+    process.kill(pid, 'SIGKILL');
+    const gone = whenGone(port, stopped);
+    const stays = await Promise.race([gone.then(() => false), pause(1_000).then(() => true)]);
+    if (stays) {
+      result.killed = 'others have its socket';
+    } else {
+      const event = await told(from, ['previewServerStopped', 'previewServerStarted']);
+      if (event.name === 'previewServerStarted') result.killed = 'restarted';
+      else if (event.data.reason === 'listener_closed') result.killed = 'held, then told';
+      else result.killed = milliseconds(await gone, event.at);
+      check(['process_exited', 'listener_closed', undefined].includes(event.data.reason), `killed: told as ${event.data.reason}`);
+    }
+    await shell.close();
+    await until(15_000, 'the end of what was left', async () => !await listening(port));
+
+    // Ctrl+Z, fg, and the end of its shell while it runs in the background.
+    shell = await openShell(service, folder);
+    await start(shell);
+    const suspend = async () => {
+      const before = service.events.length;
+      const pressed = now();
+      await shell.type('\u001a');
+      let event = await told(before, ['previewServerUnreachable'], 3_000).catch(() => null);
+      const read = event === null;
+      if (read) {
+        await service.api('POST', `/api/terminals/${shell.id}/signal`, {signal: 'SIGSTOP'});
+        event = await told(before, ['previewServerUnreachable']);
+      }
+      check(event.data.reason === 'suspended', `Ctrl+Z: ${event.data.reason}`);
+      await shell.prompt();
+      return read ? 'it reads the key' : milliseconds(pressed, event.at);
+    };
+    result.suspended = await suspend();
+    from = service.events.length;
+    let begun = now();
+    await shell.type('fg\r');
+    result.resumed = milliseconds(begun, (await told(from, ['previewServerRecovered'])).at);
+    await suspend();
+    from = service.events.length;
+    await shell.type('bg\r');
+    begun = now();
+    // bash may say that there are stopped jobs: one that reads the terminal is stopped by these keys.
+    await shell.type('exit\rexit\r');
+    const exited = await told(from, ['previewServerStopped']);
+    // A shell that exits hangs up its jobs: they may be the first to go.
+    check(['terminal_exited', 'process_exited'].includes(exited.data.reason), `exit: told as ${exited.data.reason}`);
+    result.exited = milliseconds(begun, exited.at);
+    await until(15_000, 'the end of its socket', async () => !await listening(port));
+
+    // Its terminal is closed.
+    shell = await openShell(service, folder);
+    await start(shell);
+    from = service.events.length;
+    begun = now();
+    await shell.close();
+    const closed = await told(from, ['previewServerStopped']);
+    check(closed.data.reason === 'terminal_closed', `close: told as ${closed.data.reason}`);
+    result.closed = milliseconds(begun, closed.at);
+    await until(15_000, 'the end of its socket', async () => !await listening(port));
+  } catch (error) {
+    if (process.env.PREVIEWD_FRAMEWORKS_SHOW) console.log(await shell.output().catch(() => ''));
+    throw error;
+  } finally {
+    await shell.close();
+  }
+  return result;
+}
+
 /** The whole life of one server. Never rejects: what went wrong is in the row. */
 async function run(service, server) {
   const row = {name: server.name, version: '', type: '', problems: []};
@@ -366,14 +477,14 @@ async function run(service, server) {
   row.version = await versionOf(server, folder);
   const port = await freePort();
   const seen = service.events.length;
-  const terminal = await service.api('POST', '/api/terminals', {...workspace, cwd: folder, cols: 100, rows: 30});
-  const type = (text) => service.api('POST', `/api/terminals/${terminal.id}/input`, text);
+  const command = server.command.replaceAll(/(?<![A-Z_])PORT(?!=)/g, port);
   const stopped = new AbortController();
+  let shell;
   try {
-    await until(10_000, 'a prompt', async () => /[$#] $/.test(await service.api('GET', `/api/terminals/${terminal.id}/output?after=0`)));
+    shell = await openShell(service, folder);
     const watching = watchPort(port, server.https ? https : http, stopped.signal);
     const begun = now();
-    await type(`${server.command.replaceAll(/(?<![A-Z_])PORT(?!=)/g, port)}\r`);
+    await shell.type(`${command}\r`);
     const started = await service.event('previewServerStarted', 150_000, seen, (data) => data.port === port);
     const available = until(60_000, 'available', async () =>
       (await service.api('GET', '/api/preview-status/p/u?wait=20s')).available && now());
@@ -429,16 +540,12 @@ async function run(service, server) {
 
     const tunnel = server.hmr ? await attempt('tunnel', async () => originSocket(await hmrPath(server, originGet), server.hmr.protocol)) : null;
     const before = service.events.length;
-    let gone = null;
-    const watchEnd = (async () => {
-      while (!stopped.signal.aborted && await listening(port)) await pause(1);
-      gone = now();
-    })();
+    const watchEnd = whenGone(port, stopped.signal);
     const pressed = now();
-    await type('\u0003');
+    await shell.type('\u0003');
     const end = await attempt('stop', () => service.event('previewServerStopped', 20_000, before, (data) => data.port === port));
     if (end) {
-      await watchEnd;
+      const gone = await watchEnd;
       row.ended = Math.round(gone - pressed);
       row.stop = Math.max(0, Math.round(end.at - gone));
       if (end.data.reason !== 'process_exited') row.problems.push(`stop: for the reason ${end.data.reason}`);
@@ -447,16 +554,18 @@ async function run(service, server) {
       if (after.status !== 503) row.problems.push(`stop: then ${after.status}`);
     }
     tunnel?.end();
+    row.endings = await attempt('ends', () => endings(server, {service, folder, command, port, stopped: stopped.signal}));
     void started;
   } catch (error) {
     row.problems.push(error.message);
   } finally {
     stopped.abort();
     if (row.problems.length > 0 && process.env.PREVIEWD_FRAMEWORKS_SHOW)
-      console.log(await service.api('GET', `/api/terminals/${terminal.id}/output?after=0`).catch(() => ''));
-    await service.api('DELETE', `/api/terminals/${terminal.id}`).catch(() => {});
-    await until(15_000, 'the end of the terminal', async () =>
-      (await ask({port: service.port, path: `/api/terminals/${terminal.id}`})).status === 404).catch((error) => row.problems.push(error.message));
+      console.log(await shell?.output().catch(() => ''));
+    await attempt('close', async () => {
+      await shell?.close();
+      await shell?.ended();
+    });
     await cp(join(here, 'projects', server.project), folder, {recursive: true});
   }
   return row;
@@ -471,17 +580,27 @@ function lineOf(row) {
     row.restart ?? '–', ms(row.ended), ms(row.stop), row.path ?? 'no'].join(' | ')} |`;
 }
 
-/** Puts the rows into the page; those of servers that were not run stay. */
+const endsHead = ['| server | killed | Ctrl+Z | fg | `exit` | terminal closed |', '| --- | --- | --- | --- | --- | --- |'];
+
+function endsLineOf({name, endings: of}) {
+  return `| ${[name, of.killed, of.suspended, of.resumed, of.exited, of.closed].map((each) => each ?? '–').join(' | ')} |`;
+}
+
+/** The page with the lines of one table replaced; those of servers that were not run stay. */
+function withTable(text, mark, tableHead, fresh) {
+  const [before, after] = [text.indexOf(`<!-- ${mark} -->`), text.indexOf(`<!-- end of ${mark} -->`)];
+  check(before >= 0 && after > before, `docs/frameworks.md has no place for the ${mark}`);
+  const nameOf = (line) => line.split('|')[1].trim();
+  const lines = new Map(text.slice(before, after).split('\n').filter((line) => line.startsWith('| ')).slice(2).map((line) => [nameOf(line), line]));
+  for (const line of fresh) lines.set(nameOf(line), line);
+  const ordered = servers.map((each) => lines.get(each.name)).filter(Boolean);
+  return `${text.slice(0, before)}<!-- ${mark} -->\n${[...tableHead, ...ordered].join('\n')}\n${text.slice(after)}`;
+}
+
 async function writePage(rows) {
   const page = join(root, 'docs/frameworks.md');
-  const text = await readFile(page, 'utf8');
-  const [before, after] = [text.indexOf('<!-- rows -->'), text.indexOf('<!-- end of rows -->')];
-  check(before >= 0 && after > before, 'docs/frameworks.md has no place for the rows');
-  const lines = new Map(text.slice(before, after).split('\n').filter((line) => line.startsWith('| ')).slice(2)
-    .map((line) => [line.split('|')[1].trim(), line]));
-  for (const row of rows) lines.set(row.name, lineOf(row));
-  const ordered = servers.map((each) => lines.get(each.name)).filter(Boolean);
-  await writeFile(page, `${text.slice(0, before)}<!-- rows -->\n${[...head, ...ordered].join('\n')}\n${text.slice(after)}`);
+  const text = withTable(await readFile(page, 'utf8'), 'rows', head, rows.map(lineOf));
+  await writeFile(page, withTable(text, 'ends', endsHead, rows.map(endsLineOf)));
 }
 
 async function main() {
@@ -518,7 +637,7 @@ async function main() {
     for (const problem of [...row.problems, ...(row.pathProblems ?? []).map((each) => `(${each})`)]) console.log(`           ${problem}`);
   }
   if (flags.has('--write')) await writePage(rows.filter((each) => each.problems.length === 0));
-  else console.log([...head, ...rows.map(lineOf)].join('\n'));
+  else console.log([...head, ...rows.map(lineOf), '', ...endsHead, ...rows.filter((each) => each.endings).map(endsLineOf)].join('\n'));
   process.exitCode = failed ? 1 : 0;
 }
 

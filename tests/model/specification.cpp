@@ -450,6 +450,7 @@ std::vector<std::string> specification::routes(int workspace) const {
     result.push_back(std::to_string(one.generation) +
                      (state == "suspended"                          ? " suspended"
                        : state == "ready" || state == "unreachable" ? " up"
+                       : state == "starting"                        ? " starting"
                                                                     : " held") +
                      (one.primary ? " primary" : ""));
   }

@@ -394,6 +394,62 @@ TEST_CASE("what waits while a server restarts is sent to its successor", "[net][
   CHECK_FALSE(world.upstream.has_connection());
 }
 
+TEST_CASE("what waits for a server that starts goes to it when the wait is over, answered or not",
+  "[net][proxy][hold]") {
+  http_settings settings;
+  settings.hold = std::chrono::milliseconds{GENERATE(0, 100)};
+  proxy_world world{settings};
+  world.apply(routes_of(2, {route_to(world.upstream.port(), 1, route_state::starting)}));
+  raw_peer client = world.connect();
+  client.send(world.request("GET /preview/shop/ann/page", navigation));
+
+  raw_peer server = world.upstream.accept();
+  const std::string head = server.read_head();
+  // That it is not known yet changes nothing for what is under way.
+  world.apply(routes_of(3, {route_to(world.upstream.port(), 1, route_state::starting)}));
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere");
+
+  CHECK(contains(head, "GET /page HTTP/1.1"));
+  CHECK(contains(client.read_head(), "200 OK"));
+  CHECK(client.read_exactly(4) == "here");
+  CHECK(world.counts().held == 0);
+}
+
+TEST_CASE("what cannot wait for a server that starts goes to it at once", "[net][proxy][hold]") {
+  http_settings settings;
+  settings.hold = std::chrono::seconds{30};
+  settings.max_held = 1;
+  settings.hold_bytes = 3;
+  proxy_world world{settings};
+  world.apply(routes_of(2, {route_to(world.upstream.port(), 1, route_state::starting)}));
+  raw_peer first = world.connect();
+  first.send(world.request("GET /preview/shop/ann/first"));
+  REQUIRE(eventually([&] { return world.counts().held == 1; }));
+
+  raw_peer large = world.connect();
+  large.send(world.request("POST /preview/shop/ann/large", "Content-Length: 4\r\n") + "body");
+  raw_peer one_more = world.connect();
+
+  CHECK(contains(world.upstream.accept().read_head(), "POST /large"));
+  one_more.send(world.request("GET /preview/shop/ann/more"));
+  CHECK(contains(world.upstream.accept().read_head(), "GET /more"));
+  CHECK(world.counts().held == 1);
+}
+
+TEST_CASE("a server that starts and refuses is told, and answered for", "[net][proxy][hold]") {
+  told_servers actors;
+  http_settings settings = quick();
+  settings.hold = std::chrono::milliseconds{0};
+  proxy_world world{settings};
+  route r = route_to(world.upstream.port(), 1, route_state::starting);
+  r.server = actors.make();
+  world.apply(routes_of(2, {r}));
+  world.upstream.stop();
+
+  CHECK(contains(world.get("/preview/shop/ann/"), "503 Service"));
+  CHECK(eventually([&] { return actors.refusals().size() == 1; }));
+}
+
 TEST_CASE("with nothing to reach every kind of client gets its own 503", "[net][proxy][hold]") {
   proxy_world world{quick()};
   const bool held = GENERATE(false, true);
