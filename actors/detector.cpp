@@ -55,7 +55,12 @@ public:
   }
 
   void listeners(const std::vector<listener_fact>& facts) {
-    book_.update(facts, now());
+    for (const uint16_t port : book_.update(facts, now())) {
+      // It is the same server, with other sockets.
+      listener_book::candidate& known = *book_.find(port);
+      known.registered = caf::none;
+      update(known);
+    }
     look();
   }
 
@@ -128,6 +133,7 @@ private:
     server_description result;
     result.type = kind_of(known.seen.type, first.command);
     result.prefix = known.seen.prefix;
+    result.prefix_known = known.prefix_known;
     result.answers = known.answered;
     result.serves_page = known.answered && known.seen.html && known.seen.status < 400;
     result.key = key_;
@@ -142,16 +148,17 @@ private:
     return result;
   }
 
-  /// 502 to 504 say that it is not ready yet; after the time-out it counts as one that always answers
-  /// so. Any other error is the application's own, and its page: that is looked at again less and
-  /// less often, for each look may leave a trace in the terminal.
+  /// 502 to 504 say that it is not ready yet; after the time-out it counts as one that always
+  /// answers so. Any other error is the application's own, and its page: that is looked at again
+  /// less and less often, for each look may leave a trace in the terminal.
   void judge(listener_book::candidate& known) const {
     const caf::timespan age = now() - known.first_seen;
     const bool may_change = age < settings_.timeout;
     const uint16_t status = known.seen.status;
-    known.answered = status < 502 || status > 504 || !may_change;
+    known.answered = known.prefix_known = status < 502 || status > 504 || !may_change;
     if (!known.answered) {
-      known.next_look = now() + (age < settings_.eager ? settings_.eager_retry : settings_.late_retry);
+      known.next_look =
+        now() + (age < settings_.eager ? settings_.eager_retry : settings_.late_retry);
     } else if (status >= 500 && may_change) {
       known.next_look = now() + std::max(age, settings_.late_retry);
     }
@@ -165,6 +172,8 @@ private:
     if (before == known_.end() || before->second.job_leader != first.job_leader) return;
     known.seen.type = before->second.seen.type;
     known.seen.prefix = before->second.seen.prefix;
+    known.seen.scheme = before->second.seen.scheme;
+    known.prefix_known = true;
   }
 
   void remember(const listener_book::candidate& known) {
@@ -191,8 +200,10 @@ private:
           if (still == nullptr || !still->adding) return;
           still->adding = false;
           still->registered = ref;
-          if (still->look != look || describe(*still).answers != sent.answers ||
-              describe(*still).printed != sent.printed)
+          const server_description now_known = describe(*still);
+          if (now_known.listeners != sent.listeners) still->registered = caf::none;
+          if (still->look != look || now_known.listeners != sent.listeners ||
+              now_known.answers != sent.answers || now_known.printed != sent.printed)
             update(*still);
         },
         [this, port](const caf::error& why) {

@@ -38,10 +38,12 @@ health_probe(health_probe_actor::stateful_pointer<health_probe_state> self, endp
   monitor_while_alive(self, owner);
   self->set_down_handler([self](caf::down_msg&) { self->quit(); });
   self->delayed_send(self, spread(settings.interval, seed, 0), probe_atom_v, self->state.round);
+  self->state.target = std::move(target);
   const auto attempt = [=] {
     const uint64_t round = self->state.round;
     self->state.under_way = true;
-    ports.io->probe(target, settings.timeout, round, caf::actor_cast<health_probe_actor>(self));
+    ports.io->probe(
+      self->state.target, settings.timeout, round, caf::actor_cast<health_probe_actor>(self));
     // A deadline of its own: an answer that gets lost is a time-out, not a stalled probe.
     self->delayed_send(self, settings.timeout * 2, round, probe_outcome::timed_out, uint64_t{0});
   };
@@ -54,6 +56,7 @@ health_probe(health_probe_actor::stateful_pointer<health_probe_state> self, endp
       ++self->state.round;  // the one that was due later is not needed any more
       attempt();
     },
+    [=](endpoint& now) { self->state.target = std::move(now); },
     [=](uint64_t round, probe_outcome outcome, uint64_t latency_us) {
       if (round != self->state.round)
         return;  // answer and deadline both arrive; the later one is stale

@@ -8,6 +8,7 @@ namespace previewd::actors {
 struct health_probe_state {
   static inline const char* name = "health_probe";
   health_probe_state() = default;
+  endpoint target;
   uint64_t round = 1;  // the attempt under way; whatever names another one is stale
   bool under_way = false;
   uint32_t timeouts = 0;  // in a row

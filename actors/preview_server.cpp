@@ -1,6 +1,5 @@
 #include "previewd/actors/preview_server.hpp"
 
-#include <array>
 #include <caf/actor_cast.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <utility>
@@ -24,13 +23,8 @@ constexpr const char* suspended_hint =
 constexpr std::chrono::milliseconds ask_again_after{10};
 constexpr uint32_t most_asked_again = 50;
 
-// A shell has the terminal again once its own child has stopped, which may be before what that
-// child has started has; and it hands it over before it lets a job go on. So who has it changes
-// first, and there are some more looks at what comes of it.
-constexpr std::array<std::chrono::milliseconds, 4> settling_pauses{
-  std::chrono::milliseconds{10}, std::chrono::milliseconds{40}, std::chrono::milliseconds{150},
-  std::chrono::milliseconds{800}};
-constexpr uint32_t settled = settling_pauses.size();
+// A server that lives on for so long without the leader of its job does not end with it.
+constexpr std::chrono::seconds ends_with_leader{1};
 
 class watcher {
 public:
@@ -47,12 +41,12 @@ public:
         ports_{ports},
         tunnels_{self} {
     state().was_foreground = description_.foreground;
-    state().settling = settled;
   }
 
   void sockets_gone(steady_moment noticed) {
     if (state().down) return;
     state().down = true;
+    state().down_since = self_->clock().now();
     self_->send(registry_, down_atom_v, ref_, noticed);
     decide();
     if (state().ended) return;
@@ -60,6 +54,13 @@ public:
     // No detector looks for what comes after it.
     if (description_.by_hand && description_.terminal_id.empty())
       ports_.kernel->await_successor(ref_, description_.upstream);
+  }
+
+  /// Also what is gone already is said: nothing can fall between being found and being watched.
+  void watch_sockets() {
+    if (description_.listeners.empty()) return;
+    ports_.kernel->watch(ref_, description_.listeners, {description_.pid}, description_.job_leader,
+      caf::actor_cast<preview_server_actor>(self_));
   }
 
   void succeeded(std::vector<listener_fact> by) {
@@ -73,7 +74,7 @@ public:
   }
 
   void leader_ended(exit_status status) {
-    state().leader_gone = true;
+    state().leader_gone = self_->clock().now();
     // How it ended is known of a terminal's own process, which may be only what started the server.
     if (description_.pid == description_.job_leader) state().own_exit = std::move(status);
     decide();
@@ -94,18 +95,17 @@ public:
     st.shell = shell;
     if (!st.down && group == description_.job_leader) st.was_foreground = true;
     decide();
-    if (st.down) return;
     // Ctrl+Z and fg both move the terminal: the kernel knows whether the job is stopped now.
-    ask_the_kernel();
-    const bool looks = std::exchange(st.settling, 0) != settled;
-    if (!looks) look_again();
+    if (!st.down) ask_the_kernel();
   }
 
-  void settle() {
+  void moved(endpoint to, std::vector<listener_id> listeners) {
     preview_server_state& st = state();
-    if (st.down) return;
-    ask_the_kernel();
-    if (++st.settling != settled) look_again();
+    if (st.ended) return;
+    if (description_.upstream != to) self_->send(st.probe, to);
+    description_.upstream = std::move(to);
+    description_.listeners = std::move(listeners);
+    if (!st.down) watch_sockets();
   }
 
   void refused(observer who) {
@@ -220,10 +220,6 @@ private:
     kernel_said(what);
   }
 
-  void look_again() {
-    self_->delayed_send(self_, settling_pauses[state().settling], foreground_atom_v);
-  }
-
   preview_server_state& state() { return self_->state; }
 
   stop_reason reason_seen() {
@@ -248,7 +244,9 @@ private:
     const bool under_a_shell = description_.job_leader != 0 && description_.job_leader != st.shell;
     const bool shell_is_back =
       under_a_shell && st.was_foreground && st.shell != 0 && st.foreground == st.shell;
-    if (st.leader_gone || shell_is_back) end(reason_seen(), st.own_exit);
+    const bool leader_is_gone =
+      st.leader_gone && st.down_since - *st.leader_gone <= caf::timespan{ends_with_leader};
+    if (leader_is_gone || shell_is_back) end(reason_seen(), st.own_exit);
   }
 
   void end(stop_reason reason, exit_status status) {
@@ -289,12 +287,9 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
   monitor_while_alive(self, registry);
   self->state.probe = self->spawn<caf::monitored>(
     health_probe, description.upstream, probe, ref.generation, me, ports);
-  // Also what is gone already is said by `watch`: nothing can fall between being found and being
-  // watched.
-  if (!description.listeners.empty())
-    ports.kernel->watch(ref, description.listeners, {description.pid}, description.job_leader, me);
   const auto w =
     std::make_shared<watcher>(self, ref, description, hold, probe.failures, registry, ports);
+  w->watch_sockets();
   self->set_down_handler([w](caf::down_msg& down) { w->child_ended(down); });
   // Runs whatever ends the actor. The probe watches us and ends by itself.
   self->attach_functor([ref, ports](const caf::error&) { ports.kernel->unwatch(ref); });
@@ -305,7 +300,9 @@ preview_server(preview_server_actor::stateful_pointer<preview_server_state> self
       owner_atom, int32_t pid, std::string& command) { w->owner_changed(pid, std::move(command)); },
     [=](listeners_atom, std::vector<listener_fact>& by) { w->succeeded(std::move(by)); },
     [=](foreground_atom, int32_t group, int32_t shell) { w->foreground_changed(group, shell); },
-    [=](foreground_atom) { w->settle(); },
+    [=](listeners_atom, endpoint& to, std::vector<listener_id>& listeners) {
+      w->moved(std::move(to), std::move(listeners));
+    },
     [=](refused_atom, observer who) { w->refused(who); },
     [=](confirm_atom, const listener_state& what) { w->kernel_said(what); },
     [=](confirm_atom) { w->ask_again(); },

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <caf/optional.hpp>
+#include <chrono>
 
 #include "previewd/actors/settings.hpp"
 #include "previewd/messages/registry.hpp"
@@ -11,8 +12,9 @@ struct preview_server_state {
   static inline const char* name = "preview_server";
   preview_server_state() = default;
 
-  bool down = false;                    // its sockets are gone
-  bool leader_gone = false;             // the leader of its job has ended
+  bool down = false;  // its sockets are gone
+  std::chrono::steady_clock::time_point down_since;
+  caf::optional<std::chrono::steady_clock::time_point> leader_gone;  // when its job's leader ended
   bool ended = false;                   // the registry has been told that it is gone for good
   exit_status own_exit;                 // of the server's own process, where that is known
   observer seen_by = observer::kernel;  // who saw it first that it does not answer
@@ -22,7 +24,6 @@ struct preview_server_state {
   bool was_foreground = false;          // its job had the terminal while it listened
   int32_t foreground = 0;               // the process group that has the terminal
   int32_t shell = 0;
-  uint32_t settling = 0;  // looks since the terminal went to another group; `settled`: enough
   server_state shown = server_state::ready;  // suspended, unreachable, or ready: nothing is wrong
   uint32_t timeouts = 0;                     // in a row
   bool tells_tunnels = false;                // has asked itself to tell how many there are

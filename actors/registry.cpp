@@ -242,7 +242,11 @@ public:
         (home == nullptr || home->info.state != terminal_state::running))
       return no_terminal(what.terminal_id);
     if (server_entry* known = table_.same_listener(what)) {
-      if (what.by_hand) take_word(*known, what);
+      if (what.by_hand) {
+        take_word(*known, what);
+      } else {
+        take_sockets(*known, what);
+      }
       return known->info.ref;
     }
     // Whoever names what has been removed wants it back.
@@ -271,6 +275,17 @@ public:
     return ref;
   }
 
+  /// Some of its sockets are closed and others are open: it may be reached elsewhere now.
+  void take_sockets(server_entry& entry, server_description what) {
+    server_description& known = entry.description;
+    if (entry.info.state == server_state::restarting || known.listeners == what.listeners) return;
+    known.listeners = what.listeners;
+    known.upstream.address = what.upstream.address;
+    entry.info.upstream.address = what.upstream.address;
+    self_->send(entry.actor, listeners_atom_v, known.upstream, std::move(what.listeners));
+    after_change(entry.info.ref.key);
+  }
+
   /// A look at a registered server showed more than was known when it was added.
   void identified(const server_ref& ref, server_description what) {
     server_entry* entry = table_.find(ref);
@@ -281,10 +296,12 @@ public:
     // Where it was printed only matters for the rank of the next primary. Routes that say nothing
     // new would be taken for news by a request that waits for what became of its server.
     const bool news = known.type != what.type || known.prefix != what.prefix ||
+                      known.prefix_known != what.prefix_known ||
                       known.upstream.scheme != what.upstream.scheme ||
                       known.answers != what.answers || known.serves_page != what.serves_page;
     known.type = entry->info.type = what.type;
     known.prefix = entry->info.prefix = what.prefix;
+    known.prefix_known = what.prefix_known;
     known.upstream.scheme = entry->info.upstream.scheme = what.upstream.scheme;
     known.answers = what.answers;
     known.serves_page = what.serves_page;

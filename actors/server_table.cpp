@@ -13,8 +13,11 @@ namespace {
 // a preview.
 constexpr uint16_t first_ephemeral_port = 32768;
 
+// In which the servers of one project are started.
+constexpr std::chrono::seconds start_up{10};
+
 struct rank {
-  bool there, preferred, page, printed, chosen_port;
+  bool there, preferred, answers, page, printed, chosen_port;
   friend auto operator<=>(const rank&, const rank&) = default;
 };
 
@@ -26,7 +29,7 @@ bool same_place(const endpoint& a, const endpoint& b) {
 rank rank_of(const server_entry& entry, uint16_t preferred_port) {
   const server_description& what = entry.description;
   return {entry.info.state != server_state::restarting, what.upstream.port == preferred_port,
-    what.serves_page, what.printed, what.upstream.port < first_ephemeral_port};
+    what.answers, what.serves_page, what.printed, what.upstream.port < first_ephemeral_port};
 }
 
 route_state route_state_of(const server_entry& entry) {
@@ -84,22 +87,25 @@ server_entry* server_table::find(uint64_t generation) {
 server_entry* server_table::replaced_by(const server_description& description) {
   const bool in_terminal = !description.terminal_id.empty();
   if (!in_terminal && !description.by_hand) return nullptr;
+  server_entry* moved = nullptr;
   for (auto& [generation, entry] : servers_) {
     const server_description& old = entry.description;
     if (entry.removal || old.key != description.key || old.terminal_id != description.terminal_id)
       continue;
+    const bool restarting = entry.info.state == server_state::restarting;
     if (!in_terminal) {
-      if (old.by_hand && entry.info.state == server_state::restarting &&
-          same_place(old.upstream, description.upstream))
+      if (old.by_hand && restarting && same_place(old.upstream, description.upstream))
         return &entry;
       continue;
     }
-    const bool same_port = old.upstream.port == description.upstream.port;
+    if (old.upstream.port == description.upstream.port) return &entry;
+    // A job may have several servers: which of them has moved, its process or its program says.
     const bool same_job = old.job_leader != 0 && old.job_leader == description.job_leader;
-    if (entry.info.state == server_state::restarting ? same_port || same_job : same_port)
-      return &entry;
+    const bool same_program = (old.pid != 0 && old.pid == description.pid) ||
+                              (!old.command.empty() && old.command == description.command);
+    if (restarting && same_job && same_program && moved == nullptr) moved = &entry;
   }
-  return nullptr;
+  return moved;
 }
 
 bool server_table::taken_by_another(const server_description& description) const {
@@ -277,12 +283,20 @@ server_entry* server_table::choose_primary(const workspace_key& key) {
     if (best == nullptr || rank(*best) < rank(entry)) best = &entry;
   }
   if (best == nullptr || best == present) return nullptr;
-  const bool by_hand = present != nullptr && rank(*best).preferred && !rank(*present).preferred;
-  if (present != nullptr && !by_hand &&
-      (present->info.state == server_state::restarting || rank(*present).preferred ||
-        rank(*present).page || !rank(*best).page))
-    return nullptr;
-  if (present != nullptr) present->info.primary = false;
+  if (present != nullptr) {
+    const auto now = rank(*best);
+    const auto before = rank(*present);
+    const bool by_hand = now.preferred && !before.preferred;
+    if (!by_hand && (before.preferred || !before.there)) return nullptr;
+    // What is shown stays, unless it shows nothing, or was only the first of several that were
+    // started together.
+    const bool together =
+      std::chrono::abs(best->info.started_at - present->info.started_at) <= start_up;
+    const bool better =
+      now.answers > before.answers || now.page > before.page || (together && before < now);
+    if (!by_hand && !better) return nullptr;
+    present->info.primary = false;
+  }
   best->info.primary = true;
   return best;
 }
@@ -303,9 +317,9 @@ workspace_routes server_table::next_routes(const workspace_key& key) {
     if (entry.removal) continue;
     std::vector<uint64_t> inodes;
     for (const listener_id& one : entry.description.listeners) inodes.push_back(one.inode);
-    routes.routes.push_back(
-      {entry.info.ref, entry.info.upstream, entry.info.prefix, route_state_of(entry),
-        entry.info.primary, entry.actor, std::move(inodes), entry.info.access});
+    routes.routes.push_back({entry.info.ref, entry.info.upstream, entry.info.prefix,
+      entry.description.prefix_known, route_state_of(entry), entry.info.primary, entry.actor,
+      std::move(inodes), entry.info.access});
   }
   return routes;
 }

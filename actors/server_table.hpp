@@ -52,10 +52,10 @@ public:
   server_entry* find(const server_ref& ref);
   server_entry* find(uint64_t generation);
 
-  /// The live registration that `description` replaces: of the same terminal, and either restarting
-  /// under the same job or on the same port, or holding the same endpoint with sockets that are not
-  /// the ones described; or both named by hand, in no terminal, and it restarts at the same
-  /// endpoint. Null: it replaces nothing.
+  /// The live registration that `description` replaces: of the same terminal and on the same port;
+  /// or restarting, and of the same job and the same process or command on another port; or both
+  /// named by hand, in no terminal, and it restarts at the same endpoint. Null: it replaces
+  /// nothing.
   server_entry* replaced_by(const server_description& description);
 
   /// Whether a server of another workspace holds this endpoint.

@@ -52,13 +52,14 @@ using preview_server_actor = caf::typed_actor<
   accepts<listeners_atom, std::vector<listener_fact>>,
   // The process group that has its terminal now, and the shell's own. From the registry.
   accepts<foreground_atom, int32_t, int32_t>,
-  // The terminal went to another group a moment ago: whether the job stops or goes on may only show
-  // now. From itself.
-  accepts<foreground_atom>,
   // A connection was refused, or reset before the first byte. At most one a generation and observer
   // from each I/O thread.
   accepts<refused_atom, observer>,
-  // The answer to kernel_watch::confirm. From the kernel watch.
+  // Its sockets are these now, some of which it had before, and it is reached there. From the
+  // registry.
+  accepts<listeners_atom, endpoint, std::vector<listener_id>>,
+  // The answer to kernel_watch::confirm; also unasked, when it stops or goes on. From the kernel
+  // watch.
   accepts<confirm_atom, listener_state>,
   // Ask the kernel once more. From itself.
   accepts<confirm_atom>,
@@ -81,6 +82,8 @@ using health_probe_actor = caf::typed_actor<
   accepts<probe_atom, uint64_t>,
   // Begin one at once, unless one is under way. From its preview_server.
   accepts<probe_atom>,
+  // It is reached there from now on. From its preview_server.
+  accepts<endpoint>,
   // How attempt `round` went, and how long it took in microseconds. From an I/O thread, or from its
   // own deadline.
   accepts<uint64_t, probe_outcome, uint64_t>>;

@@ -12,8 +12,9 @@
 namespace previewd {
 
 /// `up`: requests go to it. `starting`: it listens and has not answered; requests wait up to
-/// `proxy.hold` and then go to it all the same. `held`: nothing may be sent, it is restarting or has
-/// to prove itself; requests wait as long. `suspended`: nothing is sent, what is open stays open.
+/// `proxy.hold` and then go to it all the same. `held`: nothing may be sent, it is restarting or
+/// has to prove itself; requests wait as long. `suspended`: nothing is sent, what is open stays
+/// open.
 enum class route_state : uint8_t { up, starting, held, suspended };
 std::string_view to_string(route_state value) noexcept;
 
@@ -22,6 +23,7 @@ struct route {
   server_ref ref;
   endpoint upstream;
   prefix_mode prefix = prefix_mode::stripped;
+  bool prefix_known = true;  // else nothing is sent that came by a path address
   route_state state = route_state::held;
   bool primary = false;
   preview_server_actor server;  // who is told of refusals and tunnels
@@ -33,8 +35,8 @@ struct route {
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, route& x) {
-    return f(caf::meta::type_name("route"), x.ref, x.upstream, x.prefix, x.state, x.primary,
-      x.server, x.inodes, x.access);
+    return f(caf::meta::type_name("route"), x.ref, x.upstream, x.prefix, x.prefix_known, x.state,
+      x.primary, x.server, x.inodes, x.access);
   }
 };
 

@@ -141,8 +141,9 @@ struct server_description {
   endpoint upstream;
   std::string type = "http";  // vite, next, ...; http when not told apart
   prefix_mode prefix = prefix_mode::stripped;
+  bool prefix_known = true;
   int32_t pid = 0;         // an owner of the listening socket; 0: not known
-  int32_t job_leader = 0;  // leader of the owner's process group; 0: not known
+  int32_t job_leader = 0;  // process group of its job, as a shell knows it; 0: not known
   std::string command;
   std::vector<listener_id> listeners;  // v4 and v6 sockets of one port are one server
   bool answers = false;                // has answered an HTTP request
@@ -157,8 +158,8 @@ struct server_description {
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, server_description& x) {
     return f(caf::meta::type_name("server_description"), x.key, x.terminal_id, x.upstream, x.type,
-      x.prefix, x.pid, x.job_leader, x.command, x.listeners, x.answers, x.serves_page, x.printed,
-      x.foreground, x.by_hand, x.said_type, x.said_scheme);
+      x.prefix, x.prefix_known, x.pid, x.job_leader, x.command, x.listeners, x.answers,
+      x.serves_page, x.printed, x.foreground, x.by_hand, x.said_type, x.said_scheme);
   }
 };
 

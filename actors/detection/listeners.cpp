@@ -9,11 +9,14 @@ namespace {
 // The inspector of node and of everything built on it: speaks HTTP, and is never a preview.
 constexpr uint16_t node_inspector_port = 9229;
 
+bool is_among(const std::vector<listener_fact>& facts, const listener_fact& one) {
+  return std::any_of(
+    facts.begin(), facts.end(), [&](const listener_fact& fact) { return fact.id == one.id; });
+}
+
 bool any_survives(const std::vector<listener_fact>& before, const std::vector<listener_fact>& now) {
-  return std::any_of(before.begin(), before.end(), [&](const listener_fact& old) {
-    return std::any_of(
-      now.begin(), now.end(), [&](const listener_fact& fact) { return fact.id == old.id; });
-  });
+  return std::any_of(
+    before.begin(), before.end(), [&](const listener_fact& old) { return is_among(now, old); });
 }
 
 }  // namespace
@@ -24,7 +27,9 @@ std::string connect_address(const std::string& bound) {
   return bound;
 }
 
-void listener_book::update(const std::vector<listener_fact>& facts, time_point now) {
+std::vector<uint16_t>
+listener_book::update(const std::vector<listener_fact>& facts, time_point now) {
+  std::vector<uint16_t> changed;
   std::map<uint16_t, std::vector<listener_fact>> by_port;
   for (const listener_fact& fact : facts) by_port[fact.id.port].push_back(fact);
   std::erase_if(ports_, [&](const auto& item) { return !by_port.contains(item.first); });
@@ -36,8 +41,14 @@ void listener_book::update(const std::vector<listener_fact>& facts, time_point n
       known.next_look = now + settle_;
       known.ignored = port == node_inspector_port;
     }
+    std::stable_partition(sockets.begin(), sockets.end(),
+      [&](const listener_fact& one) { return is_among(known.sockets, one); });
+    const bool same = std::equal(sockets.begin(), sockets.end(), known.sockets.begin(),
+      known.sockets.end(), [](const auto& a, const auto& b) { return a.id == b.id; });
+    if (!same && known.registered) changed.push_back(port);
     known.sockets = std::move(sockets);
   }
+  return changed;
 }
 
 std::vector<uint16_t> listener_book::due(time_point now) {

@@ -32,17 +32,19 @@ public:
     uint32_t refusals = 0;  // in a row
     identity seen;          // what the last look showed
     bool ignored = false;   // does not speak HTTP, or is an inspector: not a preview
+    bool prefix_known = false;
     bool answered = false;  // not only to say that it is not ready yet
     caf::optional<server_ref> registered;
-    bool adding = false;  // the registry has been asked
+    bool adding = false;   // the registry has been asked
     time_point next_look;  // the end of time: none is due
   };
 
   explicit listener_book(caf::timespan settle) : settle_{settle} {}
 
   /// Takes in the whole list. A port whose sockets are all new is a new candidate; one that lost
-  /// its last socket is dropped.
-  void update(const std::vector<listener_fact>& facts, time_point now);
+  /// its last socket is dropped. Of a candidate with some new sockets, or without some of the old,
+  /// those that it had come first. The ports of registered ones of that kind.
+  std::vector<uint16_t> update(const std::vector<listener_fact>& facts, time_point now);
 
   /// The ports that are old enough to be looked at and have not been, or are due again. Gives each
   /// a new token.

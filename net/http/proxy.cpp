@@ -125,8 +125,15 @@ void proxied_request::dispatch() {
     if (!hold()) unavailable(starting);
     return;
   }
-  // It listens: what cannot wait, or has waited, is sent to it, for it may only be compiling.
-  if (server_->what.state == route_state::starting && hold()) return;
+  if (server_->what.state == route_state::starting) {
+    if (hold()) return;
+    // It listens: what cannot wait, or has waited, is sent to it, for it may only be compiling. But
+    // not where by a path whose meaning to it is not known yet.
+    if (target_.by == preview_target::address::path && !server_->what.prefix_known) {
+      unavailable(starting);
+      return;
+    }
+  }
   if (resend_ == resend::no) {
     // It must not be sent again. The server that took it is alive, or has a successor that knows
     // nothing of it.

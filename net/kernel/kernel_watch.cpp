@@ -273,6 +273,7 @@ private:
     bool leader_unknown = false;  // whether it lives cannot be told for the moment
     preview_server_actor actor;
     bool told_gone = false;
+    bool told_stopped = false;
     std::optional<uint32_t> user;       // who made its sockets; nothing: not known
     std::optional<endpoint> successor;  // where one is waited for
   };
@@ -302,6 +303,7 @@ private:
   };
 
   static listener_fact fact_of(const known_socket& known);
+  pid_t job_of(const std::string& id, const os::process_stat& process) const;
   static os::process_search usual_search(const os::child_reaper& reaper) {
     return reaper.mode() == os::reap_mode::all ? os::process_search::descendants
                                                : os::process_search::everything;
@@ -315,8 +317,10 @@ private:
 
   void request_look();
   void look(const server_ref* asked = nullptr, clock::time_point noticed = clock::now());
-  void answer(const watched_server& server);
+  listener_state state_of(const watched_server& server);
+  void answer(watched_server& server);
   void check_servers();
+  void check_stopped(watched_server& server);
   void update_known();
   void find_owners();
   void tell_listeners();
@@ -492,12 +496,15 @@ void kernel_watcher::implementation::schedule() {
     timer_.cancel();
     return;
   }
-  auto interval = settings_.slow_interval;
+  auto interval = reader_.uses_sock_diag()
+                    ? settings_.slow_interval
+                    : std::max(settings_.slow_interval, settings_.costly_interval);
   for (const auto& [id, terminal] : terminals_) {
     if (in_fast_phase(terminal)) interval = std::min(interval, settings_.fast_interval);
   }
   for (const auto& [generation, server] : servers_) {
     if (server.successor) interval = std::min(interval, settings_.fast_interval);
+    if (server.told_stopped) interval = std::min(interval, settings_.poll_interval);
   }
   if ((!servers_.empty() && !events_) || has_to_retry())
     interval = std::min(interval, settings_.poll_interval);
@@ -526,7 +533,7 @@ void kernel_watcher::implementation::tick() {
   for (auto& [generation, server] : servers_) {
     if (server.leader_unknown) follow_leader(server);
   }
-  if (clock::now() - last_owner_search_ >= settings_.slow_interval) {
+  if (clock::now() - last_owner_search_ >= settings_.costly_interval) {
     owners_stale_ = true;
     reaper_.reap();
   }
@@ -608,10 +615,29 @@ bool kernel_watcher::implementation::is_listening(const watched_server& server) 
 
 void kernel_watcher::implementation::check_servers() {
   for (auto& [generation, server] : servers_) {
-    if (server.told_gone || is_listening(server)) continue;
+    if (server.told_gone) continue;
+    if (is_listening(server)) {
+      check_stopped(server);
+      continue;
+    }
     server.told_gone = true;
     caf::anon_send(server.actor, gone_atom_v, steady_moment{noticed_.time_since_epoch()});
   }
+}
+
+/// A job stops or goes on a moment after its terminal has changed hands, or without that: when it
+/// reads the terminal in the background, or inside another terminal.
+void kernel_watcher::implementation::check_stopped(watched_server& server) {
+  const auto is_busy = [&](const listener_id& listener) {
+    const auto known = known_.find(listener.inode);
+    if (known == known_.end()) return false;
+    const auto home = terminals_.find(known->second.terminal);
+    return home != terminals_.end() && in_fast_phase(home->second);
+  };
+  if (!server.told_stopped &&
+      std::none_of(server.listeners.begin(), server.listeners.end(), is_busy))
+    return;
+  if (state_of(server).stopped != server.told_stopped) answer(server);
 }
 
 void kernel_watcher::implementation::find_owners() {
@@ -690,10 +716,27 @@ void kernel_watcher::implementation::find_owners() {
       continue;
     known.terminal = *found_in.at(inode);
     known.owners = std::move(ids);
-    known.group = owners.front()->group;
+    known.group = job_of(known.terminal, *owners.front());
     known.command = os::read_command(owners.front()->pid);
   }
   for (auto& [generation, server] : servers_) follow_owners(server);
+}
+
+/// The process group that a shell knows a process by. What a supervisor has started in a group of
+/// its own belongs to the supervisor's job.
+pid_t kernel_watcher::implementation::job_of(
+  const std::string& id, const os::process_stat& process) const {
+  const std::vector<os::process_stat>& members = tree_.members(id);
+  const os::process_stat* at = &process;
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    const auto parent = std::lower_bound(members.begin(), members.end(), at->parent,
+      [](const os::process_stat& one, pid_t pid) { return one.pid < pid; });
+    if (parent == members.end() || parent->pid != at->parent) break;
+    const bool own_job = at->terminal_group == at->group || parent->session == parent->pid;
+    if (parent->group != at->group && own_job) break;
+    at = &*parent;
+  }
+  return at->group;
 }
 
 listener_fact kernel_watcher::implementation::fact_of(const known_socket& known) {
@@ -966,11 +1009,11 @@ void kernel_watcher::implementation::follow_leader(watched_server& server) {
   const auto stat = os::read_stat(leader);
   server.leader_unknown = !stat && !os::is_gone(stat.error());
   if (server.leader_unknown) return;
-  // A process that leads no group of its own is a later one with the same pid.
-  if (stat && stat->group == leader) {
-    server.leader_watch = watches_.add(stat->id(),
-      [this, generation = server.ref.generation, leader] { leader_ended(generation, leader); });
-  }
+  // A process that leads no group of its own is a later one with the same pid: the server has
+  // outlived its leader, as in `echo | server` and `(server &)`.
+  if (!stat || stat->group != leader) return;
+  server.leader_watch = watches_.add(stat->id(),
+    [this, generation = server.ref.generation, leader] { leader_ended(generation, leader); });
   if (server.leader_watch == 0) leader_ended(server.ref.generation, leader);
 }
 
@@ -1054,7 +1097,7 @@ void kernel_watcher::implementation::confirm(const server_ref& ref) {
   if (servers_.count(ref.generation) != 0) look(&ref);
 }
 
-void kernel_watcher::implementation::answer(const watched_server& server) {
+listener_state kernel_watcher::implementation::state_of(const watched_server& server) {
   listener_state state;
   state.listening = is_listening(server);
   std::size_t alive = 0;
@@ -1074,6 +1117,12 @@ void kernel_watcher::implementation::answer(const watched_server& server) {
   // Where the owners are not known, that somebody listens shows that there are some.
   state.owners_alive = alive > 0 || (owners.empty() && state.listening);
   state.noticed = noticed_.time_since_epoch();
+  return state;
+}
+
+void kernel_watcher::implementation::answer(watched_server& server) {
+  const listener_state state = state_of(server);
+  server.told_stopped = state.stopped;
   caf::anon_send(server.actor, confirm_atom_v, state);
 }
 

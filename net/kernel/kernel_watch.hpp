@@ -28,8 +28,11 @@ struct kernel_watch_settings {
   /// Between two looks at the listening sockets while a terminal is in its detection phase. One
   /// look costs some 50 us. 10 ms to 1 min.
   std::chrono::milliseconds fast_interval{40};
-  /// The same otherwise, while a terminal or a server is watched at all. 100 ms to 1 h.
-  std::chrono::milliseconds slow_interval{2000};
+  /// The same otherwise, while a terminal or a server is watched at all. 10 ms to 1 h.
+  std::chrono::milliseconds slow_interval{80};
+  /// At least that much where the sockets are read from /proc/net, which takes some 20 ms; and
+  /// between two searches for who holds them now. 100 ms to 1 h.
+  std::chrono::milliseconds costly_interval{2000};
   /// How long a detection phase lasts. 1 s to 10 min.
   std::chrono::milliseconds detection_timeout{30000};
   /// Between two looks however often they are asked for. 1 ms to 1 s.

@@ -108,11 +108,16 @@ TEST_CASE("the one that answers with a page is the preview, whoever came first",
   CHECK(w.io.route_of(second)->primary);
   CHECK(w.status().servers.front().ref == second);
 
-  SECTION("a later page does not take its place") {
+  SECTION("a later page does not take its place, one that was started with it may") {
+    const bool together = GENERATE(true, false);
+    w.clock += together ? 5s : 11s;
     server_description later = w.dev_server(terminal, 5174, 3);
     later.job_leader = 3;
-    later.printed = true;
     CHECK_FALSE(w.io.route_of(w.add(later))->primary);
+    server_description printed = w.dev_server(terminal, 5175, 4);
+    printed.job_leader = 4;
+    printed.printed = true;
+    CHECK(w.io.route_of(w.add(printed))->primary == together);
   }
   SECTION("the next in rank takes its place in the step in which it goes") {
     w.kernel.close(2);
@@ -128,6 +133,70 @@ TEST_CASE("the one that answers with a page is the preview, whoever came first",
     CHECK_FALSE(w.io.route_of(first)->primary);
     CHECK(w.io.route_of(second)->primary);
   }
+}
+
+TEST_CASE("what has never answered keeps nothing from what has", "[actors][registry][primary]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  server_description silent = w.dev_server(terminal, 3000, 1);
+  silent.job_leader = 1;
+  silent.answers = silent.serves_page = false;
+  const server_ref first = w.add(silent);
+  CHECK(w.io.route_of(first)->primary);
+  w.clock += 1min;
+
+  server_description api = w.dev_server(terminal, 40000, 2);
+  api.job_leader = 2;
+  api.serves_page = false;
+  const server_ref second = w.add(api);
+
+  CHECK(w.io.route_of(second)->primary);
+  CHECK_FALSE(w.io.route_of(first)->primary);
+}
+
+TEST_CASE("of several servers of a job the one on its port, or of its program, is its successor",
+  "[actors][registry][restart]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  server_description api = w.dev_server(terminal, 3000, 1);
+  api.pid = 11;
+  api.command = "node api.js";
+  server_description web = w.dev_server(terminal, 5173, 2);
+  web.pid = 12;
+  web.command = "node vite";
+  const server_ref first = w.add(api);
+  const server_ref second = w.add(web);
+  w.kernel.close(1);
+  w.kernel.close(2);
+  w.run();
+
+  SECTION("on its port") {
+    web.pid = 22;
+    web.listeners = {{3, 5173, false}};
+    CHECK(w.info_of(w.add(web)).previous_generation == second.generation);
+    api.pid = 21;
+    api.listeners = {{4, 3000, false}};
+    CHECK(w.info_of(w.add(api)).previous_generation == first.generation);
+  }
+  SECTION("of its program, on another port") {
+    web.pid = 22;
+    web.upstream.port = 5174;
+    web.listeners = {{3, 5174, false}};
+    CHECK(w.info_of(w.add(web)).previous_generation == second.generation);
+  }
+  SECTION("of its process, on another port") {
+    web.command = "vite (moved)";
+    web.upstream.port = 5174;
+    web.listeners = {{3, 5174, false}};
+    CHECK(w.info_of(w.add(web)).previous_generation == second.generation);
+  }
+  SECTION("another program of the job is another server") {
+    server_description docs = w.dev_server(terminal, 8000, 3);
+    docs.pid = 13;
+    docs.command = "node docs.js";
+    CHECK(w.info_of(w.add(docs)).previous_generation == 0);
+  }
+  CHECK(w.io.count(event_kind::server_stopped) == 0);
 }
 
 TEST_CASE(

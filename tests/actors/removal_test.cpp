@@ -418,30 +418,6 @@ TEST_CASE("a stopped server is suspended with a hint, and recovers", "[actors][s
   CHECK(w.io.count(event_kind::server_stopped) == 0);
 }
 
-TEST_CASE("a job that stops or goes on a moment after the terminal has changed hands is noticed",
-  "[actors][suspended]") {
-  running_server w;
-
-  w.foreground(w.terminal, w.terminal.pid);  // Ctrl+Z: the shell has it, the server runs yet
-  CHECK(w.status().servers.front().state == server_state::ready);
-  w.kernel.stopped = true;
-  w.advance(20ms);
-  CHECK(w.status().servers.front().state == server_state::suspended);
-  w.foreground(w.terminal, job);  // fg: the job has it, the server is not let go yet
-  CHECK(w.status().servers.front().state == server_state::suspended);
-  w.kernel.stopped = false;
-  w.advance(20ms);
-
-  CHECK(w.io.reachable(w.server));
-  CHECK(w.io.count(event_kind::server_unreachable) == 1);
-  CHECK(w.io.count(event_kind::server_recovered) == 1);
-  // Then it is at rest.
-  w.advance(1s);
-  const std::size_t asked = w.kernel.confirms;
-  w.advance(1s);
-  CHECK(w.kernel.confirms == asked);
-}
-
 TEST_CASE(
   "a background job's restart is not taken for its end by the prompt", "[actors][restart]") {
   running_server w;

@@ -20,6 +20,7 @@ struct world {
   }
 
   explicit world(actors::registry_settings settings = default_settings()) {
+    settings.now = [this] { return clock; };
     settings.new_terminal_id = [this] { return "terminal-" + std::to_string(++terminals_opened); };
     registry = deterministic.system().spawn(actors::registry, std::move(settings), ports());
     deterministic.run();
@@ -42,6 +43,10 @@ struct world {
 
   void run() { deterministic.run(); }
   void advance(std::chrono::milliseconds time) { deterministic.advance(time); }
+
+  server_info info_of(const server_ref& ref) {
+    return *deterministic.ask<server_info>(registry, lookup_atom_v, server_atom_v, ref.generation);
+  }
 
   terminal_info open_terminal(workspace_key key = {"shop", "ann"}) {
     terminal_request request;
@@ -90,6 +95,7 @@ struct world {
   registry_actor registry;
   std::size_t quiet_actors = 0;
   int terminals_opened = 0;
+  wall_time clock{std::chrono::hours{24}};  // the wall clock
 };
 
 }  // namespace previewd::test

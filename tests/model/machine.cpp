@@ -720,8 +720,6 @@ void machine::watch(const server_ref& ref, std::vector<listener_id> listeners, s
     if (server_fact* server = fact_of(ref.generation)) server->socket = i;
     watching_[ref.generation] = {i, job_leader, reply_to};
     if (!sockets[i].listening) later(0, reply_to, gone_atom_v, steady_moment{0});
-    if (job_leader != 0 && !jobs[job_leader].alive)
-      later(0, reply_to, leader_atom_v, exit_status{});
   }
 }
 

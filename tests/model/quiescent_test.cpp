@@ -207,7 +207,7 @@ private:
     if (socket < 0) return {};
     const machine::socket_fact& fact = machine_.sockets[static_cast<std::size_t>(socket)];
     const machine::job_fact& job = machine_.jobs[fact.job];
-    return {fact.listening, fact.listening && job.stopped, job.alive};
+    return {fact.listening, fact.listening && job.stopped};
   }
 
   void expect(const std::string& answer) { expected_answers_.push_back(answer); }

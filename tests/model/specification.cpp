@@ -59,18 +59,24 @@ std::string specification::add(server what, const truth& is) {
   if (ended_sockets_.contains(what.socket)) return "server_gone";
   for (const server& one : live)
     if (one.workspace != what.workspace && one.port == what.port && !one.down) return "port_taken";
-  for (std::size_t i = 0; i < live.size(); ++i) {
-    const server& old = live[i];
-    if (what.terminal.empty() || old.terminal != what.terminal) continue;
-    // A restart: of the job, on whatever port, once its old sockets are gone; or of the port.
-    if (old.port != what.port && !(old.down && old.job == what.job)) continue;
-    what.previous = old.generation;
-    what.primary = old.primary;
-    records_[old.generation] = "superseded";
-    if (old.socket >= 0) ended_sockets_.insert(old.socket);
-    live.erase(live.begin() + static_cast<std::ptrdiff_t>(i));
-    break;
+  // A restart: of the port; else of the job, on whatever port, once its old sockets are gone.
+  const auto of_port = [&](const server& old) {
+    return !what.terminal.empty() && old.terminal == what.terminal && old.port == what.port;
+  };
+  const auto of_job = [&](const server& old) {
+    return !what.terminal.empty() && old.terminal == what.terminal && old.down &&
+           old.job == what.job;
+  };
+  auto replaced = std::find_if(live.begin(), live.end(), of_port);
+  if (replaced == live.end()) replaced = std::find_if(live.begin(), live.end(), of_job);
+  if (replaced != live.end()) {
+    what.previous = replaced->generation;
+    what.primary = replaced->primary;
+    records_[replaced->generation] = "superseded";
+    if (replaced->socket >= 0) ended_sockets_.insert(replaced->socket);
+    live.erase(replaced);
   }
+  what.started = now_;
   what.generation = next_++;
   const uint64_t generation = what.generation;
   if (home != nullptr) {
@@ -83,13 +89,6 @@ std::string specification::add(server what, const truth& is) {
   applied();
   if (what.socket >= 0) {
     if (!is.listening) socket_gone(what.socket);
-    if (!is.leader_alive) {
-      if (server* still = find(generation)) {
-        still->leader_gone = true;
-        end_if_over(*still);
-        applied();
-      }
-    }
     if (home != nullptr) looked(generation, std::nullopt, is);
   }
   return std::to_string(generation);
@@ -179,7 +178,7 @@ void specification::leader_ended(int job) {
     if (one.job == job) of_job.push_back(one.generation);
   for (const uint64_t generation : of_job) {
     server* one = find(generation);
-    one->leader_gone = true;
+    one->leader_gone = now_;
     end_if_over(*one);
     applied();
   }
@@ -254,6 +253,7 @@ void specification::time_passed(int64_t step) {
 void specification::go_down(server& what, cause seen_by) {
   if (what.down) return;
   what.down = seen_by;
+  what.down_since = now_;
   what.tunnels = 0;
   graces_.push_back({now_ + restart_grace, what.generation});
   holds_.push_back({now_ + hold, what.generation});
@@ -265,7 +265,9 @@ void specification::end_if_over(server& what) {
   if (!what.down) return;
   const bool shell_is_back = what.prompt_ends_it && what.shell != 0 && what.job != what.shell &&
                              what.foreground == what.shell;
-  if (what.leader_gone || shell_is_back) stop(what, reason_seen(what));
+  const bool leader_is_gone =
+    what.leader_gone && what.down_since - *what.leader_gone <= ends_with_leader;
+  if (leader_is_gone || shell_is_back) stop(what, reason_seen(what));
 }
 
 void specification::stop(server& what, const std::string& reason) {
@@ -291,14 +293,15 @@ void specification::changed(int workspace) {
     effects_.push_back({effect::kind::primary, promoted->generation});
 }
 
-/// The present one stays while it restarts or answers with a page, or as long as no other does;
-/// else the best: one that is there before one that restarts, then page, printed, a port that
-/// somebody chose, and age.
+/// The best: one that is there before one that restarts, then who has answered, page, printed, a
+/// port that somebody chose, and age. The present one stays while it restarts, and while the best
+/// is no better in what it shows, unless both were started together.
 specification::server* specification::choose_primary(int workspace) {
   server* present = nullptr;
   server* best = nullptr;
   const auto rank = [](const server& one) {
-    return std::make_tuple(!one.down, one.page, one.printed, one.port < first_ephemeral_port);
+    return std::make_tuple(
+      !one.down, one.answers, one.page, one.printed, one.port < first_ephemeral_port);
   };
   for (server& one : live) {
     if (one.workspace != workspace || !one.removal.empty()) continue;
@@ -306,8 +309,13 @@ specification::server* specification::choose_primary(int workspace) {
     if (best == nullptr || rank(*best) < rank(one)) best = &one;
   }
   if (best == nullptr || best == present) return nullptr;
-  if (present != nullptr && (present->down || present->page || !best->page)) return nullptr;
-  if (present != nullptr) present->primary = false;
+  if (present != nullptr) {
+    if (present->down) return nullptr;
+    const bool together = std::abs(best->started - present->started) <= start_up;
+    const bool shows_more = (best->answers && !present->answers) || (best->page && !present->page);
+    if (!shows_more && !(together && rank(*present) < rank(*best))) return nullptr;
+    present->primary = false;
+  }
   best->primary = true;
   return best;
 }

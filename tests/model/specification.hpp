@@ -18,6 +18,8 @@ class specification {
 public:
   static constexpr int64_t hold = 2000;
   static constexpr int64_t restart_grace = 250;
+  static constexpr int64_t ends_with_leader = 1000;
+  static constexpr int64_t start_up = 10'000;
   static constexpr int64_t exited_kept = 60000;
   static constexpr std::size_t terminals_per_user = 3;
   static constexpr int first_ephemeral_port = 32768;
@@ -48,7 +50,9 @@ public:
     bool prompt_ends_it = false;  // its job had the terminal, and does not run on behind the prompt
     int shell = 0;                // what it knows of its terminal
     int foreground = 0;
-    bool leader_gone = false;
+    std::optional<int64_t> leader_gone;
+    int64_t started = 0;
+    int64_t down_since = 0;
     std::optional<cause> down;  // its sockets are gone, and who saw it first
     int timeouts = 0;           // in a row
     std::string removal;        // the reason, once it is being removed
@@ -57,7 +61,6 @@ public:
   struct truth {
     bool listening = true;
     bool stopped = false;
-    bool leader_alive = true;
   };
 
   specification(bool keeps_background, uint64_t first_generation)

@@ -62,6 +62,7 @@ preview_server_actor told_servers::make() {
         [](owner_atom, int32_t, const std::string&) {},
         [](listeners_atom, const std::vector<listener_fact>&) {},
         [](foreground_atom, int32_t, int32_t) {},
+        [](listeners_atom, const endpoint&, const std::vector<listener_id>&) {},
         [s](refused_atom, observer who) { s->note([&] { s->refusals.push_back(who); }); },
         [](confirm_atom, const listener_state&) {},
         [](probe_atom, probe_outcome, uint64_t) {},

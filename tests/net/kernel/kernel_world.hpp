@@ -132,6 +132,7 @@ inline preview_server_actor::behavior_type recording_server(preview_server_actor
       owners->put({facts.front().job_leader, facts.front().address});
     },
     [](foreground_atom, int32_t, int32_t) {},
+    [](listeners_atom, const endpoint&, const std::vector<listener_id>&) {},
     [](refused_atom, observer) {},
     [to](confirm_atom, const listener_state& state) {
       to->put({server_said::kind::confirm, {}, state});
