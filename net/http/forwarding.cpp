@@ -43,6 +43,14 @@ std::optional<parsed_url> parse_absolute(std::string_view url) {
   return result;
 }
 
+// `//localhost:5173/there`: by the scheme of whoever reads it (RFC 3986, section 4.2).
+std::optional<parsed_url> parse_network_path(std::string_view url, std::string_view scheme) {
+  if (url.substr(0, 2) != "//") return std::nullopt;
+  url.remove_prefix(2);
+  const std::size_t end = std::min(url.find_first_of("/?#"), url.size());
+  return parsed_url{scheme, url.substr(0, end), url.substr(end)};
+}
+
 // Fields that end at each hop (RFC 9110, section 7.6.1), whatever Connection says.
 bool is_hop_by_hop(std::string_view name) noexcept {
   switch (name.size()) {
@@ -464,14 +472,16 @@ std::string client_location(std::string_view location, const forwarding& how) {
     return std::string{how.client_scheme} + "://" + std::string{how.request.host} +
            below_prefix(path.empty() ? std::string_view{"/"} : path, how);
   };
-  if (const auto url = parse_absolute(location)) {
+  auto url = parse_absolute(location);
+  // The server believes that its reader came by its own scheme.
+  if (!url) url = parse_network_path(location, to_string(how.upstream.scheme));
+  if (url) {
     // By either name it means itself: its own, and the one it was told in X-Forwarded-Host.
     if (names_server(*url, how.upstream)) return own_address(url->rest);
     if (is_own_address(url->authority, how)) return own_address(url->rest);
     return std::string{location};
   }
-  const bool from_root =
-    !location.empty() && location.front() == '/' && location.substr(0, 2) != "//";
+  const bool from_root = !location.empty() && location.front() == '/';
   return from_root ? below_prefix(location, how) : std::string{location};
 }
 

@@ -350,6 +350,14 @@ TEST_CASE("what a server says of its own address is put right for the client", "
   CHECK(client_location("/preview/shop/anna", stripped) == "/preview/shop/ann/preview/shop/anna");
   CHECK(client_location("login", stripped) == "login");
   CHECK(client_location("//cdn.example/x", stripped) == "//cdn.example/x");
+  CHECK(client_location("//localhost:5173/x?y", stripped) ==
+        "http://localhost:4000/preview/shop/ann/x?y");
+  CHECK(client_location("//localhost:5173", stripped) == "http://localhost:4000/preview/shop/ann/");
+  CHECK(
+    client_location("//localhost:4000/x", stripped) == "http://localhost:4000/preview/shop/ann/x");
+  CHECK(client_location("//localhost:3000/x", stripped) == "//localhost:3000/x");
+  CHECK(client_location("//localhost/x", stripped) == "//localhost/x");
+  CHECK(client_location("//127.0.0.1:5173/x", kept) == "http://localhost:4000/x");
   CHECK(client_location("https://example.com/x", stripped) == "https://example.com/x");
   CHECK(client_location("http://localhost:5173/x?y", stripped) ==
         "http://localhost:4000/preview/shop/ann/x?y");
