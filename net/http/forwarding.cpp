@@ -256,13 +256,16 @@ std::string below_prefix(std::string_view path, const forwarding& how) {
   return result.append(path);
 }
 
+// What the name says that a browser takes the cookie by (RFC 6265bis, section 4.1.3), in any case
+// of its letters (section 5.7).
+bool is_named_with(std::string_view cookie, std::string_view name_prefix) noexcept {
+  return equal_no_case(trimmed(cookie).substr(0, name_prefix.size()), name_prefix);
+}
+
 // Whether a browser takes the cookie only as a `Secure` one (RFC 6265bis, sections 4.1.3 and
 // 5.7).
 bool has_to_be_secure(std::string_view cookie) noexcept {
-  const auto begins = [](std::string_view text, std::string_view with) {
-    return equal_no_case(text.substr(0, with.size()), with);
-  };
-  if (begins(trimmed(cookie), "__Secure-") || begins(trimmed(cookie), "__Host-")) return true;
+  if (is_named_with(cookie, "__Secure-") || is_named_with(cookie, "__Host-")) return true;
   for (std::size_t at = cookie.find(';'); at != std::string_view::npos; at = cookie.find(';')) {
     cookie.remove_prefix(at + 1);
     const std::string_view attribute = trimmed(cookie.substr(0, cookie.find(';')));
@@ -288,6 +291,8 @@ void add_set_cookie(
   // such a cookie everywhere, the others only beyond `localhost` and its subdomains.
   const bool not_secure =
     how.upstream.scheme == scheme::https && how.client_scheme == "http" && !has_to_be_secure(value);
+  // Of another path than `/` it would be refused.
+  const bool whole_host = is_named_with(pair, "__Host-");
   std::string mapped;
   bool first = true;
   std::string_view rest = value;
@@ -302,7 +307,8 @@ void add_set_cookie(
     if (!first && equal_no_case(attribute, "domain")) continue;
     if (!first && not_secure && equal_no_case(attribute, "secure")) continue;
     if (!mapped.empty()) mapped += "; ";
-    if (!first && equals != std::string_view::npos && equal_no_case(attribute, "path")) {
+    if (!first && !whole_host && equals != std::string_view::npos &&
+        equal_no_case(attribute, "path")) {
       const std::string_view path = trimmed(part.substr(equals + 1));
       mapped.append("Path=").append(
         path.empty() || path.front() != '/' ? std::string{path} : below_prefix(path, how));

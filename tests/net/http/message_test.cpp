@@ -378,7 +378,8 @@ TEST_CASE("an answer on its way to the client loses and gains what it has to", "
     "DENY\r\n"
     "Content-Security-Policy: default-src 'self'; frame-ancestors 'none'\r\nRefresh: 5; "
     "url=/next\r\n"
-    "Set-Cookie: a=b; Path=/; Domain=localhost; HttpOnly\r\nSet-Cookie: "
+    "Set-Cookie: a=b; Path=/; Domain=localhost; HttpOnly\r\nSet-Cookie: __host-c=d; Secure; "
+    "Path=/\r\nSet-Cookie: __Secure-e=f; Secure; Path=/\r\nSet-Cookie: "
     "previewd_preview=x/y\r\nX-Kept: yes\r\n\r\n";
   REQUIRE(read_answer_head(text, answer));
   std::string out;
@@ -388,6 +389,8 @@ TEST_CASE("an answer on its way to the client loses and gains what it has to", "
   CHECK(out ==
         "HTTP/1.1 200 OK\r\nContent-Security-Policy: default-src 'self'\r\nRefresh: 5; "
         "url=/preview/shop/ann/next\r\n"
-        "Set-Cookie: a=b; Path=/preview/shop/ann/; HttpOnly\r\nX-Kept: yes\r\n"
+        "Set-Cookie: a=b; Path=/preview/shop/ann/; HttpOnly\r\n"
+        "Set-Cookie: __host-c=d; Secure; Path=/\r\n"
+        "Set-Cookie: __Secure-e=f; Secure; Path=/preview/shop/ann/\r\nX-Kept: yes\r\n"
         "Content-Security-Policy: frame-ancestors 'self' http://localhost:4000\r\n\r\n");
 }
