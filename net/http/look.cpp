@@ -66,7 +66,6 @@ constexpr std::array field_markers{
   field_marker{"server", "uvicorn", "uvicorn"},
   field_marker{"server", "SimpleHTTP", "python"},
   field_marker{"server", "WEBrick", "webrick"},
-  field_marker{"x-runtime", "0.", "rails"},
 };
 
 // What speaks HTTP only to say that it does not: V8's inspector, and MongoDB.
@@ -86,6 +85,16 @@ constexpr unsigned upgrade_required = 426;
 
 bool is_redirect(unsigned status) {
   return status >= 300 && status < 400 && status != 304;
+}
+
+// `1.234567`: how long Rails took for the answer (Rack::Runtime).
+bool is_seconds(std::string_view text) {
+  const auto all_digits = [](std::string_view part) {
+    return !part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos;
+  };
+  const std::size_t point = std::min(text.find('.'), text.size());
+  return all_digits(text.substr(0, point)) &&
+         all_digits(text.substr(std::min(point + 1, text.size())));
 }
 
 // The path of a Location on the same server; nothing for one that leads elsewhere.
@@ -131,6 +140,7 @@ look_evidence evidence_in(const answer_head& head, std::string_view body) {
     result.type = std::string{m.type};
     return result;
   }
+  if (is_seconds(find_field(head.fields, "x-runtime"))) result.type = "rails";
   return result;
 }
 

@@ -31,6 +31,10 @@ TEST_CASE("a server is told apart by what it answers", "[net][http][look]") {
     {"HTTP/1.1 200 OK\r\nServer: WEBrick/1.8.1\r\n", "", "webrick"},
     {"HTTP/1.1 200 OK\r\nServer: SimpleHTTP/0.6 Python/3.11.2\r\n", "", "python"},
     {"HTTP/1.1 200 OK\r\nX-Runtime: 0.012\r\n", "", "rails"},
+    {"HTTP/1.1 200 OK\r\nX-Runtime: 1.234567\r\n", "", "rails"},
+    {"HTTP/1.1 200 OK\r\nX-Runtime: 12\r\n", "", ""},
+    {"HTTP/1.1 200 OK\r\nX-Runtime: .5\r\n", "", ""},
+    {"HTTP/1.1 200 OK\r\nX-Runtime: edge-1.0\r\n", "", ""},
     {"HTTP/1.1 426 Upgrade Required\r\n", "Upgrade Required", "websocket"},
     {"HTTP/1.1 200 OK\r\nServer: nginx\r\n", "<h1>hello</h1>", ""},
   }));
