@@ -52,9 +52,15 @@ constexpr std::string_view websockets_only = "websocket";
 
 /// What one polite look at a listener showed.
 struct identity {
-  enum class verdict : uint8_t { http, not_http, silent, refused };
-  verdict outcome = verdict::refused;  // silent: it accepted, and has not answered yet
-  uint16_t status = 0;                 // of `GET /`
+  enum class verdict : uint8_t {
+    http,
+    not_http,  // it says something else, or that it does not speak HTTP
+    silent,    // it accepted, and has not answered yet
+    refused,   // nothing accepts
+    closed     // it accepted, and closed or reset without a byte: it may be busy with its start
+  };
+  verdict outcome = verdict::refused;
+  uint16_t status = 0;  // of `GET /`
   bool html = false;
   std::string type = "http";
   prefix_mode prefix = prefix_mode::stripped;

@@ -251,7 +251,7 @@ void look::connected() {
         send_request();
       } else {
         const auto verdict = error == os::system_error(EPROTO) ? identity::verdict::not_http
-                                                               : identity::verdict::refused;
+                                                               : identity::verdict::closed;
         if (!try_other_scheme(verdict)) failed(verdict);
       }
     });
@@ -300,8 +300,7 @@ void look::received(const error_code& error) {
       return;
     }
     if (progress != head_scanner::progress::complete) {
-      const bool reset = error && error != asio::error::eof && in_.empty();
-      const auto verdict = reset ? identity::verdict::refused : identity::verdict::not_http;
+      const auto verdict = in_.empty() ? identity::verdict::closed : identity::verdict::not_http;
       // Who speaks TLS closes without a word, or with one that is no HTTP.
       const bool may_be_tls =
         target_.scheme == scheme::http && (in_.empty() || in_.view().front() == tls_alert);

@@ -443,22 +443,36 @@ TEST_CASE(
   CHECK(what.html);
 }
 
-TEST_CASE("who speaks neither HTTP nor TLS is no HTTP server", "[net][look][tls]") {
+TEST_CASE("who ends without a byte is told apart from who speaks neither HTTP nor TLS",
+  "[net][look][tls]") {
   tls_world world;
+  enum class other { end, reset, banner };
+  const auto how = GENERATE(other::end, other::reset, other::banner);
+  const auto expected = GENERATE(scheme::http, scheme::https);
   auto said = std::make_shared<std::promise<identity>>();
   auto seen = said->get_future();
 
   world.on([&](net::http::server& server) {
-    server.look({"127.0.0.1", world.upstream.port(), scheme::http}, shop, std::chrono::seconds{5},
-      [said](const identity& what) { said->set_value(what); });
+    server.look({"127.0.0.1", world.upstream.port(), expected}, shop, std::chrono::seconds{5},
+      [said](const identity& what) {
+        if (what.outcome != identity::verdict::silent) said->set_value(what);
+      });
   });
-  for (int i = 0; i < 2; ++i) {
+  // Bytes that are no HTTP are no TLS either.
+  const int times = how == other::banner && expected == scheme::http ? 1 : 2;
+  for (int i = 0; i < times; ++i) {
     raw_peer server = world.upstream.accept();
     server.read_exactly(5);
-    server.shutdown();
-    server.wait_for_end();
+    if (how == other::banner) server.send("-ERR unknown command\r\n");
+    if (how == other::reset) {
+      server.reset();
+    } else {
+      server.shutdown();
+      server.wait_for_end();
+    }
   }
   REQUIRE(seen.wait_for(deadline) == std::future_status::ready);
 
-  CHECK(seen.get().outcome == identity::verdict::not_http);
+  CHECK(seen.get().outcome ==
+        (how == other::banner ? identity::verdict::not_http : identity::verdict::closed));
 }
