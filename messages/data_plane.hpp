@@ -37,7 +37,8 @@ public:
 
   /// Looks at a new listener: `GET /`, and the base path of `key` when that decides the prefix.
   /// Answers `identity{token, ...}`, after 500 ms of silence with `silent`, and once more when the
-  /// answer comes, within `timeout`.
+  /// answer comes, within `timeout`; before that, where the prefix takes its time to be found out,
+  /// with what `GET /` has shown, not settled.
   virtual void identify(const endpoint& target, const workspace_key& key, caf::timespan timeout,
     uint64_t token, detector_actor reply_to) = 0;
 

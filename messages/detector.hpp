@@ -65,12 +65,19 @@ struct identity {
   std::string type = "http";
   prefix_mode prefix = prefix_mode::stripped;
   previewd::scheme scheme = previewd::scheme::http;  // by which it answered; else what was expected
+  bool settled = true;  // false: of an `http` whose prefix is still being found out
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, identity& x) {
-    return f(
-      caf::meta::type_name("identity"), x.outcome, x.status, x.html, x.type, x.prefix, x.scheme);
+    return f(caf::meta::type_name("identity"), x.outcome, x.status, x.html, x.type, x.prefix,
+      x.scheme, x.settled);
   }
+};
+
+/// Whether a look whose further steps take their time says before what it knows.
+enum class look_words : uint8_t {
+  early,   // an `http` that is not settled, with the prefix stripped; a settled one follows
+  settled  // only an `http` that is settled
 };
 
 /// Finds the dev servers of one terminal: facts from the kernel, output as a hint.
@@ -82,8 +89,8 @@ using detector_actor = caf::typed_actor<
   // All listening sockets that belong to the terminal, ordered by port, after each change. From the
   // kernel watch.
   accepts<listeners_atom, std::vector<listener_fact>>,
-  // What look number `token` showed. From an I/O thread; after `silent` a second one may follow
-  // under the same token.
+  // What look number `token` showed. From an I/O thread. Others may follow under the same token:
+  // after `silent` whatever comes of it, and after an `http` that is not settled one that is.
   accepts<identity_atom, uint64_t, identity>,
   // Look again at what is still young. From itself.
   accepts<scan_atom>>;

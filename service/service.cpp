@@ -449,7 +449,9 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
       },
     .look =
       [all](net::io_thread& here, const endpoint& target, const workspace_key& key, auto said) {
-        all->lanes[here.index()]->http->look(target, key, look_timeout, std::move(said));
+        // The first word decides what is registered.
+        all->lanes[here.index()]->http->look(
+          target, key, look_timeout, std::move(said), look_words::settled);
       },
     .objection = [all](const endpoint& target) { return all->objection(target); },
     .attach =

@@ -15,6 +15,12 @@ namespace previewd::net::http {
 namespace {
 
 constexpr std::chrono::milliseconds silence{500};
+// Most further steps take less, and a word that is taken back would be acted upon meanwhile.
+constexpr std::chrono::milliseconds early_word{50};
+// What is no page is told by its head.
+constexpr std::chrono::milliseconds body_pause{50};
+// Any step but the first, whose answer may have to be compiled.
+constexpr std::chrono::seconds most_of_step{2};
 constexpr std::chrono::milliseconds shortage_pause{100};
 constexpr std::size_t most_body = 64 * 1024;
 constexpr std::size_t most_head = 64 * 1024;
@@ -87,6 +93,14 @@ bool is_redirect(unsigned status) {
   return status >= 300 && status < 400 && status != 304;
 }
 
+bool is_good(unsigned status) {
+  return status >= 200 && status < 300;
+}
+
+bool has_media_type(const answer_head& head, std::string_view type) {
+  return equal_no_case(find_field(head.fields, "content-type").substr(0, type.size()), type);
+}
+
 // `1.234567`: how long Rails took for the answer (Rack::Runtime).
 bool is_seconds(std::string_view text) {
   const auto all_digits = [](std::string_view part) {
@@ -95,6 +109,12 @@ bool is_seconds(std::string_view text) {
   const std::size_t point = std::min(text.find('.'), text.size());
   return all_digits(text.substr(0, point)) &&
          all_digits(text.substr(std::min(point + 1, text.size())));
+}
+
+// Whether a path is the base or below it. The base has no final slash.
+bool is_below(std::string_view path, std::string_view base) {
+  return path.substr(0, base.size()) == base &&
+         (path.size() == base.size() || path[base.size()] == '/' || path[base.size()] == '?');
 }
 
 // The path of a Location on the same server; nothing for one that leads elsewhere.
@@ -119,8 +139,7 @@ look_evidence evidence_in(const answer_head& head, std::string_view body) {
   look_evidence result;
   result.status = head.status;
   result.location = std::string{find_field(head.fields, "location")};
-  const std::string_view type = find_field(head.fields, "content-type");
-  result.html = type.size() >= 9 && equal_no_case(type.substr(0, 9), "text/html");
+  result.html = has_media_type(head, "text/html");
   result.speaks_http = std::none_of(
     no_http.begin(), no_http.end(), [&](std::string_view said) { return has(body, said); });
   result.wants_tls =
@@ -145,19 +164,20 @@ look_evidence evidence_in(const answer_head& head, std::string_view body) {
 }
 
 look::look(live_table& table, tls_client& tls, endpoint target, const workspace_key& key,
-  steady_clock::duration timeout, std::function<void(identity)> said)
+  steady_clock::duration timeout, std::function<void(identity)> said, look_words words)
     : timed_object{table},
       target_{std::move(target)},
       base_{preview_path(key)},
       end_{steady_clock::now() + timeout},
+      step_end_{end_},
       said_{std::move(said)},
+      words_{words},
       tls_{tls},
       socket_{context()} {
   result_.scheme = target_.scheme;
 }
 
 void look::start() {
-  set_deadline(std::min(steady_clock::now() + silence, end_));
   ask(step::root, "/");
 }
 
@@ -174,21 +194,42 @@ void look::say(const identity& what) {
 }
 
 void look::deadline_passed() {
-  if (postponed_ && steady_clock::now() < end_) {
-    const std::string path = std::move(*postponed_);
-    postponed_.reset();
-    set_deadline(std::min(steady_clock::now() + silence, end_));
-    ask(step_, path);
+  const auto now = steady_clock::now();
+  if (now >= early_) {
+    early_ = steady_clock::time_point::max();
+    result_.settled = false;
+    say(result_);
+    result_.settled = true;
+  }
+  if (now >= step_end_) step_overdue();
+  if (!closed()) await_deadline();
+}
+
+void look::await_deadline() {
+  set_deadline(std::min(step_end_, early_));
+}
+
+void look::bound_step() {
+  // The first answer may take as long as the whole look.
+  const bool whole = step_ == step::root;
+  const steady_clock::duration most = whole ? steady_clock::duration{silence} : most_of_step;
+  step_end_ = whole && silence_said_ ? end_ : std::min(steady_clock::now() + most, end_);
+  await_deadline();
+}
+
+void look::step_overdue() {
+  const bool over = steady_clock::now() >= end_;
+  if (postponed_ && !over) {
+    ask(step_, std::move(*postponed_));
     return;
   }
   if (head_read_) {
-    // It answers, and does not come to an end: an event stream, or a body without a length.
+    // It answers, and does not come to an end: a body without a length.
     answered(evidence_in(head_, content_));
     return;
   }
   if (step_ != step::root) {
-    // What it is has been seen; only the base path stays open.
-    conclude();
+    failed(identity::verdict::silent);
     return;
   }
   if (!std::exchange(silence_said_, true)) {
@@ -197,15 +238,16 @@ void look::deadline_passed() {
     silent.scheme = target_.scheme;
     say(silent);
   }
-  if (steady_clock::now() >= end_) {
+  if (over) {
     close(close_reason::timed_out);
   } else {
-    set_deadline(end_);
+    step_end_ = end_;
   }
 }
 
 void look::ask(step what, std::string path) {
   step_ = what;
+  postponed_.reset();
   const uint64_t round = ++round_;
   error_code error;
   hold_.abort();
@@ -218,10 +260,12 @@ void look::ask(step what, std::string path) {
              "\r\nUser-Agent: previewd\r\nAccept: text/html,*/*;q=0.8\r\nConnection: close\r\n\r\n";
 
   const auto address = address_of(target_);
+  bound_step();
   error = open_socket(socket_, address);
   if (is_our_shortage(error)) {
     postponed_ = std::move(path);
-    set_deadline(std::min(steady_clock::now() + shortage_pause, end_));
+    step_end_ = std::min(steady_clock::now() + shortage_pause, end_);
+    await_deadline();
     return;
   }
   if (error) {
@@ -293,123 +337,139 @@ void look::receive() {
 }
 
 void look::received(const error_code& error) {
-  if (!head_read_) {
-    const auto progress = scanner_.scan(in_.view(), most_head);
-    if (progress == head_scanner::progress::incomplete && !error) {
-      receive();
-      return;
-    }
-    if (progress != head_scanner::progress::complete) {
-      const auto verdict = in_.empty() ? identity::verdict::closed : identity::verdict::not_http;
-      // Who speaks TLS closes without a word, or with one that is no HTTP.
-      const bool may_be_tls =
-        target_.scheme == scheme::http && (in_.empty() || in_.view().front() == tls_alert);
-      if (!may_be_tls || !try_other_scheme(verdict)) failed(verdict);
-      return;
-    }
-    head_text_.assign(in_.view().substr(0, scanner_.end()));
-    if (!read_answer_head(head_text_, head_)) {
-      failed(identity::verdict::not_http);
-      return;
-    }
-    in_.consume(scanner_.end());
-    if (head_.status < 200) {
-      scanner_.reset();
-      received(error);
-      return;
-    }
-    head_read_ = true;
-    if (head_.status == 204 || head_.status == 304) {
-      body_.begin(body_reader::framing::none);
-    } else if (head_.chunked) {
-      body_.begin(body_reader::framing::chunked);
-    } else if (head_.content_length) {
-      body_.begin(body_reader::framing::length, *head_.content_length);
-    } else {
-      body_.begin(body_reader::framing::until_close);
-    }
-  }
+  if (!head_read_ && !read_head(error)) return;
   in_.consume(body_.feed(in_.view(), &content_));
-  // The beginning tells; a page may also never end.
-  const bool page_begun = content_.size() >= most_body;
-  if (!body_.complete() && !body_.malformed() && !error && !page_begun) {
+  // The beginning tells; a page may also never end, and an event stream does not.
+  const bool enough = content_.size() >= most_body || has_media_type(head_, "text/event-stream");
+  if (!body_.complete() && !body_.malformed() && !error && !enough) {
     receive();
   } else {
     answered(evidence_in(head_, content_));
   }
 }
 
-void look::answered(look_evidence seen) {
-  const auto below_base = [this](std::string_view path) {
-    return path.substr(0, base_.size()) == base_ &&
-           (path.size() == base_.size() || path[base_.size()] == '/' || path[base_.size()] == '?');
-  };
-  const auto note = [this, &seen] {
-    result_.html = result_.html || seen.html;
-    if (!seen.type.empty() && result_.type == "http") result_.type = seen.type;
-  };
-  const bool good = seen.status >= 200 && seen.status < 300;
+// Returns whether it is there; what else is to be done has begun.
+bool look::read_head(const error_code& error) {
+  const auto progress = scanner_.scan(in_.view(), most_head);
+  if (progress == head_scanner::progress::incomplete && !error) {
+    receive();
+    return false;
+  }
+  if (progress != head_scanner::progress::complete) {
+    const auto verdict = in_.empty() ? identity::verdict::closed : identity::verdict::not_http;
+    // Who speaks TLS closes without a word, or with one that is no HTTP.
+    const bool may_be_tls =
+      target_.scheme == scheme::http && (in_.empty() || in_.view().front() == tls_alert);
+    if (!may_be_tls || !try_other_scheme(verdict)) failed(verdict);
+    return false;
+  }
+  head_text_.assign(in_.view().substr(0, scanner_.end()));
+  if (!read_answer_head(head_text_, head_)) {
+    failed(identity::verdict::not_http);
+    return false;
+  }
+  in_.consume(scanner_.end());
+  if (head_.status < 200) {
+    scanner_.reset();
+    return read_head(error);
+  }
+  head_read_ = true;
+  await_body();
+  return true;
+}
+
+void look::await_body() {
+  if (head_.status == 204 || head_.status == 304) {
+    body_.begin(body_reader::framing::none);
+  } else if (head_.chunked) {
+    body_.begin(body_reader::framing::chunked);
+  } else if (head_.content_length) {
+    body_.begin(body_reader::framing::length, *head_.content_length);
+  } else {
+    body_.begin(body_reader::framing::until_close);
+  }
+  const auto most = has_media_type(head_, "text/html") ? silence : body_pause;
+  step_end_ = std::min(step_end_, steady_clock::now() + most);
+  await_deadline();
+}
+
+void look::note(const look_evidence& seen) {
+  result_.html = result_.html || seen.html;
+  if (!seen.type.empty() && result_.type == "http") result_.type = seen.type;
+}
+
+// Some want the final slash, others do not: what counts is that there is a page in the end.
+bool look::follow(const look_evidence& seen, std::string_view below, step next) {
+  if (!is_redirect(seen.status)) return false;
+  const std::string path = local_path(seen.location, target_);
+  if (path.empty() || !is_below(path, below)) return false;
+  ask(next, path);
+  return true;
+}
+
+void look::answered(const look_evidence& seen) {
   switch (step_) {
-    case step::root: {
-      if (!seen.speaks_http) {
-        failed(identity::verdict::not_http);
-        return;
-      }
-      if (seen.wants_tls && target_.scheme == scheme::http &&
-          try_other_scheme(identity::verdict::not_http))
-        return;
-      result_.scheme = target_.scheme;
-      result_.outcome = identity::verdict::http;
-      result_.status = static_cast<uint16_t>(seen.status);
-      note();
-      if (good || seen.status >= 500) {
-        conclude();
-        return;
-      }
-      // From here on a time-out only leaves the base path open.
-      set_deadline(end_);
-      const std::string path =
-        is_redirect(seen.status) ? local_path(seen.location, target_) : std::string{};
-      if (!path.empty() && !below_base(path)) {
-        ask(step::root_followed, path);
-      } else {
-        ask(step::base, base_ + "/");
-      }
+    case step::root:
+      root_answered(seen);
       return;
-    }
     case step::root_followed:
-      note();
+      note(seen);
       ask(step::base, base_ + "/");
       return;
-    case step::base: {
-      const std::string path =
-        is_redirect(seen.status) ? local_path(seen.location, target_) : std::string{};
-      if (!path.empty() && below_base(path)) {
-        // Some want the final slash, others do not: what counts is that there is a page in the end.
-        ask(step::base_followed, path);
-        return;
-      }
-      break;
-    }
+    case step::base:
+      if (follow(seen, base_, step::base_followed)) return;
+      [[fallthrough]];
     case step::base_followed:
-      break;
+      if (is_good(seen.status)) under_base_ = seen;
+      conclude();
+      return;
   }
-  if (good) {
-    result_.prefix = prefix_mode::kept;
-    result_.status = static_cast<uint16_t>(seen.status);
-    note();
+}
+
+void look::root_answered(const look_evidence& seen) {
+  if (!seen.speaks_http) {
+    failed(identity::verdict::not_http);
+    return;
   }
-  conclude();
+  if (seen.wants_tls && target_.scheme == scheme::http &&
+      try_other_scheme(identity::verdict::not_http))
+    return;
+  result_.scheme = target_.scheme;
+  result_.outcome = identity::verdict::http;
+  result_.status = static_cast<uint16_t>(seen.status);
+  note(seen);
+  if (is_good(seen.status) || seen.status >= 500) {
+    conclude();
+    return;
+  }
+  if (words_ == look_words::early) early_ = steady_clock::now() + early_word;
+  const std::string path =
+    is_redirect(seen.status) ? local_path(seen.location, target_) : std::string{};
+  if (!path.empty() && !is_below(path, base_)) {
+    ask(step::root_followed, path);
+  } else {
+    ask(step::base, base_ + "/");
+  }
 }
 
 void look::failed(identity::verdict verdict) {
-  // If it understands neither scheme, the likelier one says what it is.
-  if (step_ == step::root) result_.outcome = first_verdict_.value_or(verdict);
-  conclude();
+  if (step_ != step::root) {
+    // What it is has been seen; only the base path stays open.
+    conclude();
+  } else {
+    // If it understands neither scheme, the likelier one says what it is.
+    result_.outcome = first_verdict_.value_or(verdict);
+    conclude();
+  }
 }
 
 void look::conclude() {
   if (closed()) return;
+  if (under_base_) {
+    result_.prefix = prefix_mode::kept;
+    result_.status = static_cast<uint16_t>(under_base_->status);
+    note(*under_base_);
+  }
   say(result_);
   close(close_reason::finished);
 }

@@ -31,12 +31,14 @@ struct look_evidence {
 look_evidence evidence_in(const answer_head& head, std::string_view body);
 
 /// One polite look at a listener, by the scheme that the target is thought to speak; where that is
-/// not understood, by the other one. Owned by its thread's table; closes by itself.
+/// not understood, by the other one. It may say more than once what it sees: `silent`, then what is
+/// known so far (see `look_words`), then all. Owned by its thread's table; closes by itself.
 class look final : public timed_object {
 public:
   /// `tls` outlives it.
   look(live_table& table, tls_client& tls, endpoint target, const workspace_key& key,
-    steady_clock::duration timeout, std::function<void(identity)> said);
+    steady_clock::duration timeout, std::function<void(identity)> said,
+    look_words words = look_words::early);
   void start();
 
 protected:
@@ -48,12 +50,20 @@ private:
   enum class step : uint8_t { root, root_followed, base, base_followed };
 
   void ask(step what, std::string path);
+  bool follow(const look_evidence& seen, std::string_view below, step next);
+  void bound_step();
+  void step_overdue();
+  void await_deadline();
   void connected();
   void send_request();
   bool try_other_scheme(identity::verdict verdict);
   void receive();
   void received(const error_code& error);
-  void answered(look_evidence seen);
+  bool read_head(const error_code& error);
+  void await_body();
+  void answered(const look_evidence& seen);
+  void root_answered(const look_evidence& seen);
+  void note(const look_evidence& seen);
   void failed(identity::verdict verdict);
   void conclude();
   void say(const identity& what);
@@ -61,7 +71,11 @@ private:
   endpoint target_;
   std::string base_;  // `/preview/p/u`
   steady_clock::time_point end_;
+  steady_clock::time_point step_end_;  // how long the step under way may go on as it does
+  // When what is known is said, though there is more to ask.
+  steady_clock::time_point early_ = steady_clock::time_point::max();
   std::function<void(identity)> said_;
+  look_words words_;
   tls_client& tls_;
   client_socket socket_;
   tls_hold hold_;
@@ -77,6 +91,7 @@ private:
   body_reader body_;
   std::string content_;
   identity result_;
+  std::optional<look_evidence> under_base_;  // a page there
   bool silence_said_ = false;
   std::optional<std::string> postponed_;  // the path to ask for when there is a socket to be had
 };

@@ -559,10 +559,10 @@ void server::probe(const endpoint& target, std::chrono::milliseconds timeout,
 }
 
 void server::look(const endpoint& target, const workspace_key& key,
-  std::chrono::milliseconds timeout, std::function<void(identity)> said) {
+  std::chrono::milliseconds timeout, std::function<void(identity)> said, look_words words) {
   core_->live
     .add(std::make_unique<http::look>(
-      core_->live, core_->to_servers, target, key, timeout, std::move(said)))
+      core_->live, core_->to_servers, target, key, timeout, std::move(said), words))
     .start();
 }
 

@@ -126,10 +126,11 @@ public:
     std::function<void(probe_outcome outcome, uint64_t microseconds)> done);
 
   /// Looks at a new listener with a `GET /`, and with one for the path address of `key` where that
-  /// decides the prefix. Calls `said` once, or twice: with `silent` after 500 ms without an answer,
-  /// and with the answer if it comes within `timeout`.
+  /// decides the prefix. Calls `said` once, or more often: with `silent` after 500 ms without an
+  /// answer, with the answer if it comes within `timeout`, and, unless `words` are to be settled,
+  /// before with what is known of it when the prefix takes its time.
   void look(const endpoint& target, const workspace_key& key, std::chrono::milliseconds timeout,
-    std::function<void(identity)> said);
+    std::function<void(identity)> said, look_words words = look_words::early);
 
   /// The tunnels of this thread, the oldest first.
   std::vector<tunnel_info> tunnels() const;

@@ -1,9 +1,18 @@
 #include "previewd/net/http/look.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "previewd/tests/net/http/world.hpp"
 
 using namespace previewd;
 using namespace previewd::net::http;
+using test::eventually;
+using test::raw_peer;
+using test::raw_server;
 
 namespace {
 
@@ -14,6 +23,67 @@ look_evidence seen_in(const std::string& head, const std::string& body) {
   REQUIRE(read_answer_head(text, read));
   return evidence_in(read, body);
 }
+
+std::string answer(const std::string& status, const std::string& lines, const std::string& body) {
+  return "HTTP/1.1 " + status + "\r\n" + lines + "Content-Length: " + std::to_string(body.size()) +
+         "\r\n\r\n" + body;
+}
+
+const std::string page = answer("200 OK", "Content-Type: text/html\r\n", "<!doctype html>");
+const std::string not_found = answer("404 Not Found", "", "");
+
+// A look at a server that answers what the test says. It may last longer than any test waits.
+class looking {
+public:
+  explicit looking(look_words words = look_words::early) {
+    const endpoint target{.address = "127.0.0.1", .port = server_.port(), .scheme = scheme::http};
+    world_.on([&](net::http::server& s) {
+      s.look(
+        target, test::shop, 10 * test::deadline,
+        [this](const identity& what) {
+          const std::lock_guard lock{mutex_};
+          said_.push_back(what);
+        },
+        words);
+    });
+  }
+
+  /// The next request, which waits for its answer.
+  raw_peer asked() { return server_.accept(); }
+
+  /// Answers the next request. Returns the path that it asked for.
+  std::string answers(const std::string& text) {
+    raw_peer peer = asked();
+    const std::string head = peer.read_head();
+    peer.send(text);
+    const std::string line = head.substr(0, head.find(" HTTP/1.1\r\n"));
+    return line.substr(std::min<std::size_t>(line.size(), 4));
+  }
+
+  /// What it has said of this kind.
+  std::vector<identity> said(identity::verdict kind) {
+    const std::lock_guard lock{mutex_};
+    std::vector<identity> result;
+    for (const identity& what : said_)
+      if (what.outcome == kind) result.push_back(what);
+    return result;
+  }
+
+  /// What it says last of a server that speaks HTTP.
+  identity concluded() {
+    const auto over = [this] {
+      const auto all = said(identity::verdict::http);
+      return !all.empty() && all.back().settled;
+    };
+    return eventually(over) ? said(identity::verdict::http).back() : identity{};
+  }
+
+private:
+  std::mutex mutex_;
+  std::vector<identity> said_;
+  raw_server server_;
+  test::http_world world_;  // ends first: it says things
+};
 
 }  // namespace
 
@@ -52,4 +122,58 @@ TEST_CASE(
   CHECK_FALSE(seen_in("HTTP/1.0 200 OK\r\n",
     "It looks like you are trying to access MongoDB over HTTP on the native driver port.")
                 .speaks_http);
+}
+
+TEST_CASE("what is known is said while the base is slow, and all of it later", "[net][look]") {
+  looking look;
+  look.answers(answer("404 Not Found", "X-Powered-By: Express\r\n", ""));
+  raw_peer base = look.asked();
+  base.read_head();
+
+  REQUIRE(eventually([&] { return look.said(identity::verdict::http).size() == 1; }));
+  const identity early = look.said(identity::verdict::http).front();
+  base.send(page);
+  const identity last = look.concluded();
+
+  CHECK(early.outcome == identity::verdict::http);
+  CHECK_FALSE(early.settled);
+  CHECK(early.status == 404);
+  CHECK(early.type == "express");
+  CHECK(early.prefix == prefix_mode::stripped);
+  CHECK(last.settled);
+  CHECK(last.status == 200);
+  CHECK(last.prefix == prefix_mode::kept);
+  CHECK(look.said(identity::verdict::http).size() == 2);
+}
+
+TEST_CASE("a base that never answers is none, long before the look ends", "[net][look]") {
+  const auto words = GENERATE(look_words::early, look_words::settled);
+  looking look{words};
+  look.answers(not_found);
+  const raw_peer base = look.asked();
+
+  const identity last = look.concluded();
+
+  CHECK(last.outcome == identity::verdict::http);
+  CHECK(last.settled);
+  CHECK(last.status == 404);
+  CHECK(last.prefix == prefix_mode::stripped);
+  CHECK(look.said(identity::verdict::http).size() == (words == look_words::early ? 2 : 1));
+}
+
+TEST_CASE("an answer without an end is one, however late it begins", "[net][look]") {
+  const std::string type =
+    GENERATE("text/event-stream", "multipart/x-mixed-replace;boundary=x", "text/html");
+  INFO(type);
+  looking look;
+  raw_peer peer = look.asked();
+  peer.read_head();
+  REQUIRE(eventually([&] { return look.said(identity::verdict::silent).size() == 1; }));
+
+  peer.send("HTTP/1.1 200 OK\r\nContent-Type: " + type + "\r\n\r\ndata: 1\n\n");
+  const identity last = look.concluded();
+
+  CHECK(last.outcome == identity::verdict::http);
+  CHECK(last.status == 200);
+  CHECK(last.html == (type == "text/html"));
 }

@@ -301,7 +301,7 @@ TEST_CASE("a look tells what a listener is, and whether it serves under its base
   world.on([&](net::http::server& s) {
     s.look({.address = "127.0.0.1", .port = server.port(), .scheme = scheme::http}, shop, deadline,
       [said](const identity& what) {
-        if (what.outcome != identity::verdict::silent) said->set_value(what);
+        if (what.outcome != identity::verdict::silent && what.settled) said->set_value(what);
       });
   });
   raw_peer first = server.accept();
