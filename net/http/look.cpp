@@ -78,10 +78,6 @@ constexpr std::array field_markers{
 constexpr std::array<std::string_view, 2> no_http{
   "WebSockets request was expected", "trying to access MongoDB over HTTP"};
 
-// What Go's servers and nginx say to who speaks plainly to an HTTPS port.
-constexpr std::array<std::string_view, 2> tls_wanted{
-  "sent an HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"};
-
 // The first byte of an alert (RFC 8446, section 5.1), with which others say so.
 constexpr char tls_alert = 0x15;
 
@@ -142,9 +138,6 @@ look_evidence evidence_in(const answer_head& head, std::string_view body) {
   result.html = has_media_type(head, "text/html");
   result.speaks_http = std::none_of(
     no_http.begin(), no_http.end(), [&](std::string_view said) { return has(body, said); });
-  result.wants_tls =
-    result.status == 400 && std::any_of(tls_wanted.begin(), tls_wanted.end(),
-                              [&](std::string_view said) { return has(body, said); });
   if (result.status == upgrade_required) {
     result.type = std::string{websockets_only};
     return result;
@@ -210,8 +203,9 @@ void look::await_deadline() {
 }
 
 void look::bound_step() {
-  // The first answer may take as long as the whole look.
-  const bool whole = step_ == step::root;
+  // The first answer may take as long as the whole look; but TLS that is tried upon a 400 may be
+  // none, and then says nothing for ever.
+  const bool whole = step_ == step::root && (!plain_ || hands_shaken_);
   const steady_clock::duration most = whole ? steady_clock::duration{silence} : most_of_step;
   step_end_ = whole && silence_said_ ? end_ : std::min(steady_clock::now() + most, end_);
   await_deadline();
@@ -228,7 +222,7 @@ void look::step_overdue() {
     answered(evidence_in(head_, content_));
     return;
   }
-  if (step_ != step::root) {
+  if (step_ != step::root || (plain_ && !hands_shaken_)) {
     failed(identity::verdict::silent);
     return;
   }
@@ -292,6 +286,8 @@ void look::connected() {
     std::move(socket_), made, [this, round = round_](const error_code& error) {
       if (round != round_) return;
       if (!error) {
+        hands_shaken_ = true;
+        if (plain_) bound_step();
         send_request();
       } else {
         const auto verdict = error == os::system_error(EPROTO) ? identity::verdict::not_http
@@ -431,9 +427,13 @@ void look::root_answered(const look_evidence& seen) {
     failed(identity::verdict::not_http);
     return;
   }
-  if (seen.wants_tls && target_.scheme == scheme::http &&
-      try_other_scheme(identity::verdict::not_http))
+  // So do HTTPS servers answer who speaks plainly, each in its own words.
+  if (seen.status == 400 && target_.scheme == scheme::http && !first_verdict_) {
+    plain_ = seen;
+    try_other_scheme(identity::verdict::http);
     return;
+  }
+  plain_.reset();
   result_.scheme = target_.scheme;
   result_.outcome = identity::verdict::http;
   result_.status = static_cast<uint16_t>(seen.status);
@@ -456,6 +456,10 @@ void look::failed(identity::verdict verdict) {
   if (step_ != step::root) {
     // What it is has been seen; only the base path stays open.
     conclude();
+  } else if (plain_) {
+    target_.scheme = scheme::http;
+    const look_evidence seen = *std::exchange(plain_, std::nullopt);
+    root_answered(seen);
   } else {
     // If it understands neither scheme, the likelier one says what it is.
     result_.outcome = first_verdict_.value_or(verdict);

@@ -22,7 +22,6 @@ struct look_evidence {
   unsigned status = 0;
   bool html = false;
   bool speaks_http = true;  // false: a debugger's or a database's port, which says so
-  bool wants_tls = false;   // an HTTPS server's word to who speaks plainly
   std::string location;
   std::string type;  // empty: nothing tells it apart
 };
@@ -80,6 +79,8 @@ private:
   client_socket socket_;
   tls_hold hold_;
   std::optional<identity::verdict> first_verdict_;  // by the scheme tried first, when it failed
+  std::optional<look_evidence> plain_;              // a 400 by HTTP, while TLS is tried
+  bool hands_shaken_ = false;                       // in that trial
   uint64_t round_ = 0;  // of the request under way; handlers of earlier ones are stale
   step step_ = step::root;
   std::string request_;

@@ -443,6 +443,55 @@ TEST_CASE(
   CHECK(what.html);
 }
 
+TEST_CASE("a 400 is believed to be HTTP's own when TLS is not understood", "[net][look][tls]") {
+  tls_world world;
+  enum class other { tls, refusal, end, silence, broken_tls };
+  const auto how =
+    GENERATE(other::tls, other::refusal, other::end, other::silence, other::broken_tls);
+  auto said = std::make_shared<std::promise<identity>>();
+  auto seen = said->get_future();
+  const std::string bad_request =
+    "HTTP/1.1 400 \r\nContent-Type: text/plain\r\n"
+    "Content-Length: 59\r\nConnection: close\r\n\r\nBad Request\n"
+    "This combination of host and port requires TLS.";
+
+  // For longer than the test: what does not answer must not last as long as the look.
+  world.on([&](net::http::server& server) {
+    server.look({"127.0.0.1", world.upstream.port(), scheme::http}, shop, 10 * deadline,
+      [said](const identity& what) {
+        if (what.outcome != identity::verdict::silent && what.settled) said->set_value(what);
+      });
+  });
+  raw_peer plain = world.upstream.accept();
+  CHECK(contains(plain.read_head(), "GET / HTTP/1.1\r\n"));
+  plain.send(bad_request);
+  raw_peer trial;
+  if (how == other::tls) {
+    tls_peer server = world.accept();
+    REQUIRE(server.open());
+    CHECK(contains(server.read_head(), "GET / HTTP/1.1\r\n"));
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  } else {
+    if (how == other::broken_tls) {
+      world.accept().close();
+    } else {
+      trial = world.upstream.accept();
+      trial.read_exactly(5);
+      if (how == other::refusal) trial.send(bad_request);
+      if (how != other::silence) trial.close();
+    }
+    raw_peer again = world.upstream.accept();
+    CHECK(contains(again.read_head(), "GET /preview/shop/ann/ HTTP/1.1\r\n"));
+    again.send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+  }
+  REQUIRE(seen.wait_for(deadline) == std::future_status::ready);
+  const identity what = seen.get();
+
+  CHECK(what.outcome == identity::verdict::http);
+  CHECK(what.scheme == (how == other::tls ? scheme::https : scheme::http));
+  CHECK(what.status == (how == other::tls ? 200 : 400));
+}
+
 TEST_CASE("who ends without a byte is told apart from who speaks neither HTTP nor TLS",
   "[net][look][tls]") {
   tls_world world;
