@@ -25,6 +25,9 @@ constexpr std::chrono::milliseconds shortage_pause{100};
 constexpr std::size_t most_body = 64 * 1024;
 constexpr std::size_t most_head = 64 * 1024;
 
+// As deep as a base path, and below none: all of those begin with `/preview/`.
+constexpr std::string_view decoy_path = "/preview-none/p/u";
+
 bool has(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
@@ -410,13 +413,30 @@ void look::answered(const look_evidence& seen) {
       return;
     case step::root_followed:
       note(seen);
-      ask(step::base, base_ + "/");
+      if (is_good(seen.status)) {
+        // A page of its own elsewhere: it has not been told its base.
+        conclude();
+      } else {
+        ask(step::base, base_ + "/");
+      }
       return;
     case step::base:
       if (follow(seen, base_, step::base_followed)) return;
       [[fallthrough]];
     case step::base_followed:
       if (is_good(seen.status)) under_base_ = seen;
+      // Single-page apps are served everywhere. One that leads to the base itself knows it.
+      if (under_base_ && !root_leads_to_base_) {
+        ask(step::decoy, std::string{decoy_path} + "/");
+      } else {
+        conclude();
+      }
+      return;
+    case step::decoy:
+      if (follow(seen, decoy_path, step::decoy_followed)) return;
+      [[fallthrough]];
+    case step::decoy_followed:
+      if (is_good(seen.status)) under_base_.reset();
       conclude();
       return;
   }
@@ -445,7 +465,8 @@ void look::root_answered(const look_evidence& seen) {
   if (words_ == look_words::early) early_ = steady_clock::now() + early_word;
   const std::string path =
     is_redirect(seen.status) ? local_path(seen.location, target_) : std::string{};
-  if (!path.empty() && !is_below(path, base_)) {
+  root_leads_to_base_ = is_below(path, base_);
+  if (!path.empty() && !root_leads_to_base_) {
     ask(step::root_followed, path);
   } else {
     ask(step::base, base_ + "/");

@@ -45,8 +45,9 @@ protected:
   void deadline_passed() override;
 
 private:
-  // What is asked, in this order; most looks need the first only.
-  enum class step : uint8_t { root, root_followed, base, base_followed };
+  // What is asked, in this order; most looks need the first only. The decoy is a path that nobody
+  // serves on purpose.
+  enum class step : uint8_t { root, root_followed, base, base_followed, decoy, decoy_followed };
 
   void ask(step what, std::string path);
   bool follow(const look_evidence& seen, std::string_view below, step next);
@@ -92,7 +93,8 @@ private:
   body_reader body_;
   std::string content_;
   identity result_;
-  std::optional<look_evidence> under_base_;  // a page there
+  bool root_leads_to_base_ = false;
+  std::optional<look_evidence> under_base_;  // a page there, unless it is everywhere
   bool silence_said_ = false;
   std::optional<std::string> postponed_;  // the path to ask for when there is a socket to be had
 };

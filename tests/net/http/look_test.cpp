@@ -32,6 +32,10 @@ std::string answer(const std::string& status, const std::string& lines, const st
 const std::string page = answer("200 OK", "Content-Type: text/html\r\n", "<!doctype html>");
 const std::string not_found = answer("404 Not Found", "", "");
 
+std::string redirect(const std::string& location) {
+  return answer("302 Found", "Location: " + location + "\r\n", "");
+}
+
 // A look at a server that answers what the test says. It may last longer than any test waits.
 class looking {
 public:
@@ -59,6 +63,8 @@ public:
     const std::string line = head.substr(0, head.find(" HTTP/1.1\r\n"));
     return line.substr(std::min<std::size_t>(line.size(), 4));
   }
+
+  bool asks_more() const { return server_.has_connection(); }
 
   /// What it has said of this kind.
   std::vector<identity> said(identity::verdict kind) {
@@ -124,6 +130,72 @@ TEST_CASE(
                 .speaks_http);
 }
 
+TEST_CASE("a page that is served everywhere is none under the base", "[net][look]") {
+  const bool everywhere = GENERATE(true, false);
+  const std::string root = GENERATE(as<std::string>{}, not_found,
+    redirect("https://login.example/"), answer("401 Unauthorized", "", ""));
+  looking look;
+
+  CHECK(look.answers(root) == "/");
+  CHECK(look.answers(page) == "/preview/shop/ann/");
+  CHECK(look.answers(everywhere ? page : not_found) == "/preview-none/p/u/");
+  const identity what = look.concluded();
+
+  CHECK(what.outcome == identity::verdict::http);
+  CHECK(what.prefix == (everywhere ? prefix_mode::stripped : prefix_mode::kept));
+  CHECK(what.html != everywhere);
+  CHECK((what.status == 200) != everywhere);
+  CHECK_FALSE(look.asks_more());
+}
+
+TEST_CASE("a page that wants no final slash anywhere is served everywhere", "[net][look]") {
+  looking look;
+
+  look.answers(not_found);
+  look.answers(redirect("/preview/shop/ann"));
+  CHECK(look.answers(page) == "/preview/shop/ann");
+  look.answers(redirect("/preview-none/p/u"));
+  CHECK(look.answers(page) == "/preview-none/p/u");
+
+  CHECK(look.concluded().prefix == prefix_mode::stripped);
+}
+
+TEST_CASE(
+  "a server that leads to its base knows it, and is asked for no other path", "[net][look]") {
+  const std::string base = GENERATE("/preview/shop/ann/", "/preview/shop/ann");
+  looking look;
+
+  look.answers(redirect(base));
+  CHECK(look.answers(page) == "/preview/shop/ann/");
+
+  CHECK(look.concluded().prefix == prefix_mode::kept);
+  CHECK_FALSE(look.asks_more());
+}
+
+TEST_CASE(
+  "a server that leads to a page of its own elsewhere is not asked for its base", "[net][look]") {
+  looking look;
+
+  look.answers(redirect("/login"));
+  CHECK(look.answers(page) == "/login");
+  const identity what = look.concluded();
+
+  CHECK(what.prefix == prefix_mode::stripped);
+  CHECK(what.status == 302);
+  CHECK(what.html);
+  CHECK_FALSE(look.asks_more());
+}
+
+TEST_CASE("a server that leads to nothing is asked for its base", "[net][look]") {
+  looking look;
+
+  look.answers(redirect("/en"));
+  CHECK(look.answers(not_found) == "/en");
+  CHECK(look.answers(not_found) == "/preview/shop/ann/");
+
+  CHECK(look.concluded().prefix == prefix_mode::stripped);
+}
+
 TEST_CASE("what is known is said while the base is slow, and all of it later", "[net][look]") {
   looking look;
   look.answers(answer("404 Not Found", "X-Powered-By: Express\r\n", ""));
@@ -133,6 +205,7 @@ TEST_CASE("what is known is said while the base is slow, and all of it later", "
   REQUIRE(eventually([&] { return look.said(identity::verdict::http).size() == 1; }));
   const identity early = look.said(identity::verdict::http).front();
   base.send(page);
+  look.answers(not_found);
   const identity last = look.concluded();
 
   CHECK(early.outcome == identity::verdict::http);
