@@ -45,7 +45,9 @@ public:
       // The address may be printed after the first look: the rank of a registered server follows.
       if (auto* known = book_.find(hint.port); known != nullptr && known->registered)
         update(*known);
+      book_.hurry(hint.port, now());
     }
+    look();
     ports_.kernel->scan(terminal_id_);
   }
 
@@ -111,9 +113,22 @@ public:
       case identity::verdict::http:
         known->refusals = 0;
         known->seen = what;
-        judge(*known);
-        remember(*known);
+        if (what.settled) {
+          judge(*known);
+          remember(*known);
+        } else {
+          known->answered = !says_not_ready(what.status);
+          expect_the_same(*known);
+        }
         update(*known);
+        break;
+      case identity::verdict::closed:
+        // As what forwards a port does while nobody listens behind it; a database does so always.
+        if (const caf::timespan age = now() - known->first_seen; age < settings_.timeout) {
+          known->next_look = now() + std::max(settings_.retry, age);
+        } else {
+          known->ignored = true;
+        }
         break;
     }
     look();
@@ -148,14 +163,16 @@ private:
     return result;
   }
 
-  /// 502 to 504 say that it is not ready yet; after the time-out it counts as one that always
+  static bool says_not_ready(uint16_t status) noexcept { return status >= 502 && status <= 504; }
+
+  /// Who is not ready yet is asked again soon; after the time-out it counts as one that always
   /// answers so. Any other error is the application's own, and its page: that is looked at again
   /// less and less often, for each look may leave a trace in the terminal.
   void judge(listener_book::candidate& known) const {
     const caf::timespan age = now() - known.first_seen;
     const bool may_change = age < settings_.timeout;
     const uint16_t status = known.seen.status;
-    known.answered = known.prefix_known = status < 502 || status > 504 || !may_change;
+    known.answered = known.prefix_known = !says_not_ready(status) || !may_change;
     if (!known.answered) {
       known.next_look =
         now() + (age < settings_.eager ? settings_.eager_retry : settings_.late_retry);
@@ -164,16 +181,24 @@ private:
     }
   }
 
-  /// What has restarted and says nothing yet is taken for what it was: requests may go to it
-  /// before it has answered a look.
-  void expect_the_same(listener_book::candidate& known) const {
+  /// What the server of this port and job was before, as far as that is known.
+  const identity* before(const listener_book::candidate& known) const {
     const listener_fact& first = known.sockets.front();
-    const auto before = known_.find(first.id.port);
-    if (before == known_.end() || before->second.job_leader != first.job_leader) return;
-    known.seen.type = before->second.seen.type;
-    known.seen.prefix = before->second.seen.prefix;
-    known.seen.scheme = before->second.seen.scheme;
-    known.prefix_known = true;
+    const auto found = known_.find(first.id.port);
+    const bool same = found != known_.end() && found->second.job_leader == first.job_leader;
+    return same ? &found->second.seen : nullptr;
+  }
+
+  /// What has restarted is taken for what it was until it has answered: requests may go to it
+  /// before that.
+  void expect_the_same(listener_book::candidate& known) const {
+    const identity* const was = before(known);
+    known.prefix_known = was != nullptr;
+    if (was == nullptr) return;
+    known.seen.prefix = was->prefix;
+    if (known.seen.outcome == identity::verdict::http) return;
+    known.seen.type = was->type;
+    known.seen.scheme = was->scheme;
   }
 
   void remember(const listener_book::candidate& known) {
@@ -202,9 +227,7 @@ private:
           still->registered = ref;
           const server_description now_known = describe(*still);
           if (now_known.listeners != sent.listeners) still->registered = caf::none;
-          if (still->look != look || now_known.listeners != sent.listeners ||
-              now_known.answers != sent.answers || now_known.printed != sent.printed)
-            update(*still);
+          if (still->look != look || now_known != sent) update(*still);
         },
         [this, port](const caf::error& why) {
           listener_book::candidate* still = book_.find(port);

@@ -51,6 +51,15 @@ listener_book::update(const std::vector<listener_fact>& facts, time_point now) {
   return changed;
 }
 
+void listener_book::hurry(uint16_t port, time_point now) {
+  candidate* known = find(port);
+  // A look may be under way, and goes on while nothing is said.
+  if (known == nullptr || known->next_look == time_point::max() ||
+      known->seen.outcome == identity::verdict::silent)
+    return;
+  known->next_look = std::min(known->next_look, std::max(now, known->first_seen + settle_));
+}
+
 std::vector<uint16_t> listener_book::due(time_point now) {
   std::vector<uint16_t> result;
   for (auto& [port, known] : ports_) {

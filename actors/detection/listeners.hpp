@@ -46,6 +46,9 @@ public:
   /// those that it had come first. The ports of registered ones of that kind.
   std::vector<uint16_t> update(const std::vector<listener_fact>& facts, time_point now);
 
+  /// It is said to be ready: what is to be looked at again is looked at soon.
+  void hurry(uint16_t port, time_point now);
+
   /// The ports that are old enough to be looked at and have not been, or are due again. Gives each
   /// a new token.
   std::vector<uint16_t> due(time_point now);

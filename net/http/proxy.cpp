@@ -125,11 +125,12 @@ void proxied_request::dispatch() {
     if (!hold()) unavailable(starting);
     return;
   }
-  if (server_->what.state == route_state::starting) {
+  const bool unclear = target_.by == preview_target::address::path && !server_->what.prefix_known;
+  if (server_->what.state == route_state::starting || unclear) {
     if (hold()) return;
     // It listens: what cannot wait, or has waited, is sent to it, for it may only be compiling. But
-    // not where by a path whose meaning to it is not known yet.
-    if (target_.by == preview_target::address::path && !server_->what.prefix_known) {
+    // not with a path of which it is not known yet what it means to it.
+    if (unclear) {
       unavailable(starting);
       return;
     }

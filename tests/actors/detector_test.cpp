@@ -96,8 +96,8 @@ TEST_CASE("a server is the same with other sockets, and reached by those that it
   CHECK(w.status().servers.front().upstream.address == "127.0.0.1");
 
   SECTION("one more: it is reached as before") {
-    w.sockets({socket_at("0.0.0.0", 3000, 9), socket_at("127.0.0.1", 3000, 1),
-      socket_at("::1", 3000, 2)});
+    w.sockets(
+      {socket_at("0.0.0.0", 3000, 9), socket_at("127.0.0.1", 3000, 1), socket_at("::1", 3000, 2)});
     CHECK(w.io.route_of(ref)->inodes == std::vector<uint64_t>{1, 2, 9});
     CHECK(w.status().servers.front().upstream.address == "127.0.0.1");
   }
@@ -216,8 +216,8 @@ TEST_CASE("a server that is never ready is looked at soon, then now and then, th
   CHECK(w.status().servers.front().state != server_state::starting);
 }
 
-TEST_CASE("a page that is an error is there at once, and ranked when it is mended",
-  "[actors][detector]") {
+TEST_CASE(
+  "a page that is an error is there at once, and ranked when it is mended", "[actors][detector]") {
   detecting w;
   w.sockets({socket_at("127.0.0.1", 3000, 1)});
   w.advance(40ms);
@@ -295,6 +295,71 @@ TEST_CASE("what has restarted and is silent is taken for what it was, of the sam
   CHECK(server.state == server_state::starting);
   CHECK(server.type == (same_job ? "next" : "http"));
   CHECK(server.prefix == (same_job ? prefix_mode::kept : prefix_mode::stripped));
+}
+
+TEST_CASE("a listener that closes at once is looked at now and then, and when its port is printed",
+  "[actors][detector]") {
+  const identity closed{identity::verdict::closed, 0, false, "http", prefix_mode::stripped};
+  detecting w;
+  w.sockets({socket_at("127.0.0.1", 3000, 1)});
+  w.advance(40ms);
+
+  SECTION("it is not asked for ever") {
+    std::size_t answered = 0;
+    for (int i = 0; i < 400; ++i) {
+      if (w.io.looks.size() > answered) w.answer(closed);
+      answered = w.io.looks.size();
+      w.advance(100ms);
+    }
+    CHECK(w.io.looks.size() >= 6);
+    CHECK(w.io.looks.size() <= 10);
+    CHECK(w.status().servers.empty());
+  }
+  SECTION("it is there when it answers") {
+    w.answer(closed);
+    w.advance(4s);
+    w.answer(closed);
+    const std::size_t before = w.io.looks.size();
+    caf::anon_send(w.detector(), output_atom_v, std::vector<url_hint>{{scheme::http, 3000}});
+    w.advance(1ms);
+    REQUIRE(w.io.looks.size() == before + 1);
+    w.answer(page());
+    CHECK(w.status().servers.front().state == server_state::ready);
+  }
+}
+
+TEST_CASE("what is known early is registered, and its base when it has been found out",
+  "[actors][detector]") {
+  detecting w;
+  w.sockets({socket_at("127.0.0.1", 3000, 1)});
+  w.advance(40ms);
+  identity early = page("next");
+  early.settled = false;
+  identity late = page("next");
+  late.prefix = prefix_mode::kept;
+
+  SECTION("one after the other") {
+    w.answer(early);
+    const server_ref ref = w.status().servers.front().ref;
+    CHECK(w.status().servers.front().state == server_state::ready);
+    CHECK_FALSE(w.io.route_of(ref)->prefix_known);
+    w.answer(late);
+  }
+  SECTION("both at once") {
+    caf::anon_send(w.detector(), identity_atom_v, w.io.looks.back().token, early);
+    w.answer(late);
+  }
+  SECTION("of what has restarted it is known before") {
+    w.answer(late);
+    w.sockets({});
+    w.sockets({socket_at("127.0.0.1", 3000, 2)});
+    w.advance(40ms);
+    w.answer(early);
+  }
+
+  const server_info server = w.status().servers.front();
+  CHECK(server.prefix == prefix_mode::kept);
+  CHECK(w.io.route_of(server.ref)->prefix_known);
 }
 
 TEST_CASE("a listener that refuses is looked at a few times more", "[actors][detector]") {

@@ -436,6 +436,21 @@ TEST_CASE("what cannot wait for a server that starts goes to it at once", "[net]
   CHECK(world.counts().held == 1);
 }
 
+TEST_CASE("nothing is sent by a path address while its meaning to the server is not known",
+  "[net][proxy][hold]") {
+  proxy_world world{quick()};
+  route unclear =
+    route_to(world.upstream.port(), 1, GENERATE(route_state::starting, route_state::up));
+  unclear.prefix_known = false;
+  world.apply(routes_of(2, {unclear}));
+
+  CHECK(contains(world.get("/preview/shop/ann/", navigation), "503 Service"));
+  CHECK_FALSE(world.upstream.has_connection());
+  raw_peer client = world.connect();
+  client.send("GET /page HTTP/1.1\r\nHost: shop--ann.preview.localhost\r\n\r\n");
+  CHECK(contains(world.upstream.accept().read_head(), "GET /page HTTP/1.1"));
+}
+
 TEST_CASE("a server that starts and refuses is told, and answered for", "[net][proxy][hold]") {
   told_servers actors;
   http_settings settings = quick();
