@@ -9,7 +9,7 @@
 // PREVIEWD_FRAMEWORKS_SHOW=1 prints the terminal and the log of what fails.
 import {spawn, spawnSync} from 'node:child_process';
 import {once} from 'node:events';
-import {cp, mkdir, mkdtemp, readFile, rm, writeFile} from 'node:fs/promises';
+import {appendFile, cp, mkdir, mkdtemp, readFile, rm, truncate, writeFile} from 'node:fs/promises';
 import {existsSync, rmSync} from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
@@ -263,6 +263,7 @@ async function visit(server, {get, socket, folder}) {
   if (server.hmr) {
     const client = await socket(await hmrPath(server, get), server.hmr.protocol);
     try {
+      for (const text of server.hmr.says ?? []) client.say(text);
       if (server.hmr.client) {
         client.say('hello');
         await until(10_000, 'an echo', () => client.said().includes('hello'));
@@ -326,13 +327,14 @@ async function restart(server, {service, get, socket, folder, port}) {
     }
   })();
   await pause(200);
-  await writeFile(file, text + (/\.py$/.test(file) ? '\n# touched\n' : '\n// touched\n'));
+  // Neither way is it empty for a moment, in which a server would read it.
+  await appendFile(file, /\.py$/.test(file) ? '\n# touched\n' : '\n// touched\n');
   const next = await successor(generation, server.sameSocket ? 3_000 : 60_000);
   await pause(300);
   over = true;
   await asking;
   // Its old content is one more restart.
-  await writeFile(file, text);
+  await truncate(file, Buffer.byteLength(text));
   if (next) await successor(next, 60_000);
   await pause(500);
   check(next || server.sameSocket, 'no restart was seen');

@@ -1,0 +1,3 @@
+import { greet } from './greet.ts'
+document.title = greet('preview')
+if (import.meta.hot) import.meta.hot.accept()

@@ -1,0 +1,2 @@
+import * as React from 'react'
+export default function Home() { return <h1>hello preview</h1> }

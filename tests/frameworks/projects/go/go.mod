@@ -1,0 +1,3 @@
+module preview/hello
+
+go 1.19

@@ -1,0 +1,3 @@
+class PagesController < ActionController::Base
+  def home; end
+end
