@@ -7,6 +7,8 @@ using namespace previewd::actors;
 TEST_CASE("a command says what it runs, and its arguments do not", "[actors][detector][kind]") {
   const auto [command, kind] = GENERATE(table<std::string, std::string>({
     {"node /srv/app/node_modules/.bin/rsbuild dev --port 3000", "rsbuild"},
+    {"node /srv/app/node_modules/.bin/rspack serve --port 3000", "rspack"},
+    {"node /srv/app/node_modules/.bin/browser-sync start --server www", "browser-sync"},
     {"node /srv/app/node_modules/.bin/vite", "vite"},
     {"node --inspect node_modules/vite/bin/vite.js", "vite"},
     {"/usr/bin/node /srv/app/node_modules/react-scripts/scripts/start.js", "webpack"},

@@ -283,6 +283,9 @@ TEST_CASE("a look tells what a listener is, and whether it serves under its base
       prefix_mode::stripped},
     {page("<script src=\"/_next/x.js\">"), "", verdict::http, 200, true, "next",
       prefix_mode::stripped},
+    {"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nX-Runtime: 2.518227\r\nContent-Length: 0\r\n"
+     "\r\n",
+      "", verdict::http, 200, true, "rails", prefix_mode::stripped},
     {"HTTP/1.1 302 Found\r\nLocation: /preview/shop/ann/\r\nContent-Length: 0\r\n\r\n",
       page("/preview/shop/ann/@vite/client"), verdict::http, 200, true, "vite", prefix_mode::kept},
     {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
