@@ -328,7 +328,7 @@ async function restart(server, {service, get, socket, folder, port}) {
   })();
   await pause(200);
   // Neither way is it empty for a moment, in which a server would read it.
-  await appendFile(file, /\.py$/.test(file) ? '\n# touched\n' : '\n// touched\n');
+  await appendFile(file, /\.(?:py|rb)$/.test(file) ? '\n# touched\n' : '\n// touched\n');
   const next = await successor(generation, server.sameSocket ? 3_000 : 60_000);
   await pause(300);
   over = true;

@@ -1,2 +1,0 @@
-port ENV.fetch('PORT', 3000)
-plugin :tmp_restart
