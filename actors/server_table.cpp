@@ -48,6 +48,12 @@ route_state route_state_of(const server_entry& entry) {
   return route_state::held;
 }
 
+// Next's Server Actions and Rails' forms compare `Origin`, Rails' host check a pattern, with
+// `X-Forwarded-Host`.
+bool compares_names(const std::string& type) {
+  return type == "next" || type == "rails";
+}
+
 bool share_a_listener(const server_description& a, const server_description& b) {
   return std::any_of(a.listeners.begin(), a.listeners.end(), [&](const listener_id& one) {
     return std::find(b.listeners.begin(), b.listeners.end(), one) != b.listeners.end();
@@ -318,8 +324,8 @@ workspace_routes server_table::next_routes(const workspace_key& key) {
     std::vector<uint64_t> inodes;
     for (const listener_id& one : entry.description.listeners) inodes.push_back(one.inode);
     routes.routes.push_back({entry.info.ref, entry.info.upstream, entry.info.prefix,
-      entry.description.prefix_known, route_state_of(entry), entry.info.primary, entry.actor,
-      std::move(inodes), entry.info.access});
+      entry.description.prefix_known, compares_names(entry.info.type), route_state_of(entry),
+      entry.info.primary, entry.actor, std::move(inodes), entry.info.access});
   }
   return routes;
 }

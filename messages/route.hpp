@@ -24,6 +24,9 @@ struct route {
   endpoint upstream;
   prefix_mode prefix = prefix_mode::stripped;
   bool prefix_known = true;  // else nothing is sent that came by a path address
+  /// It compares the names in `X-Forwarded-*` with `Host` or `Origin`, which say what it believes
+  /// to be, and refuses what differs: it is told no others.
+  bool names_hidden = false;
   route_state state = route_state::held;
   bool primary = false;
   preview_server_actor server;  // who is told of refusals and tunnels
@@ -35,8 +38,8 @@ struct route {
 
   template <class Inspector>
   friend typename Inspector::result_type inspect(Inspector& f, route& x) {
-    return f(caf::meta::type_name("route"), x.ref, x.upstream, x.prefix, x.prefix_known, x.state,
-      x.primary, x.server, x.inodes, x.access);
+    return f(caf::meta::type_name("route"), x.ref, x.upstream, x.prefix, x.prefix_known,
+      x.names_hidden, x.state, x.primary, x.server, x.inodes, x.access);
   }
 };
 

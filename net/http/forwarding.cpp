@@ -450,11 +450,14 @@ void write_upstream_request(std::string& out, const forwarding& how) {
     out += "Connection: Upgrade\r\nUpgrade: websocket\r\n";
   }
 
-  const std::string element = "for=" + node_name(how.client_address) +
-                              ";host=" + quoted(request.host) +
-                              ";proto=" + std::string{how.client_scheme};
+  std::string element = "for=" + node_name(how.client_address);
+  if (!how.names_hidden)
+    element.append(";host=")
+      .append(quoted(request.host))
+      .append(";proto=")
+      .append(how.client_scheme);
   const std::vector<field> nothing;
-  const std::vector<field>& believed = trusted ? request.fields : nothing;
+  const std::vector<field>& believed = trusted && !how.names_hidden ? request.fields : nothing;
   const auto told = [&](std::string_view name, std::string_view otherwise) {
     const std::string_view value = find_field(believed, name);
     return value.empty() ? otherwise : value;
@@ -462,8 +465,10 @@ void write_upstream_request(std::string& out, const forwarding& how) {
   add(out, "Forwarded", extended(believed, "forwarded", element));
   if (how.client_address != "unix")
     add(out, "X-Forwarded-For", extended(believed, "x-forwarded-for", how.client_address));
-  add(out, "X-Forwarded-Host", told("x-forwarded-host", request.host));
-  add(out, "X-Forwarded-Proto", told("x-forwarded-proto", how.client_scheme));
+  if (!how.names_hidden) {
+    add(out, "X-Forwarded-Host", told("x-forwarded-host", request.host));
+    add(out, "X-Forwarded-Proto", told("x-forwarded-proto", how.client_scheme));
+  }
   const std::string prefix = std::string{told("x-forwarded-prefix", {})} +
                              (how.strips() ? how.target.prefix : std::string{});
   if (!prefix.empty()) add(out, "X-Forwarded-Prefix", prefix);

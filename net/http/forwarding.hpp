@@ -30,6 +30,8 @@ struct forwarding {
   peer_trust trust = peer_trust::none;
   /// Names of cookies that the server neither gets nor sets; null: none beside previewd's own.
   const std::vector<std::string>* withheld = nullptr;
+  /// The server is not told by what name it was reached (`route::names_hidden`).
+  bool names_hidden = false;
 
   bool strips() const noexcept {
     return target.by == preview_target::address::path && prefix == prefix_mode::stripped;

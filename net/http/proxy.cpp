@@ -45,7 +45,8 @@ constexpr std::string_view no_answer = "The dev server closed the connection wit
 forwarding proxied_request::forwarding_of() const {
   return {client_.head(), target_, server_->what.prefix, server_->what.upstream,
     client_.client_address(), client_.scheme(), client_.trust(),
-    core_.settings.withheld_cookies.empty() ? nullptr : &core_.settings.withheld_cookies};
+    core_.settings.withheld_cookies.empty() ? nullptr : &core_.settings.withheld_cookies,
+    server_->what.names_hidden};
 }
 
 observer proxied_request::seen_as() const {

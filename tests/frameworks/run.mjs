@@ -349,8 +349,8 @@ async function restart(server, {service, get, socket, folder, port}) {
       return true;
     }, 200);
   }
-  const put_off = answers.put_off === 0 ? '' : `, ${answers.put_off} of ${answers.all} put off`;
-  return `${Math.round(answers.longest)} ms${put_off}${next ? '' : ', same socket'}`;
+  check(answers.put_off === 0, `${answers.put_off} of ${answers.all} requests were put off`);
+  return `${Math.round(answers.longest)} ms${next ? '' : ', same socket'}`;
 }
 
 /** A terminal at its prompt. */
@@ -535,7 +535,7 @@ async function run(service, server) {
     const asked = row.problems.length;
     const atPath = await attempt('path', () => visit(server, {get: pathGet, socket: pathSocket, folder}));
     row.path = atPath ? (status.server.basePath === 'kept' ? 'yes, kept' : 'yes') : 'no';
-    row.pathProblems = row.problems.splice(asked);
+    if (server.originOnly) row.pathProblems = row.problems.splice(asked);
     if (server.base && status.server.basePath !== 'kept') row.problems.push('base: its base path was not noticed');
 
     if (server.restart) row.restart = await attempt('restart', () => restart(server, {service, get: originGet, socket: originSocket, folder, port}));
@@ -584,7 +584,8 @@ function lineOf(row) {
 
 const endsHead = ['| server | killed | Ctrl+Z | fg | `exit` | terminal closed |', '| --- | --- | --- | --- | --- | --- |'];
 
-function endsLineOf({name, endings: of}) {
+function endsLineOf({name, endings}) {
+  const of = endings ?? {};
   return `| ${[name, of.killed, of.suspended, of.resumed, of.exited, of.closed].map((each) => each ?? '–').join(' | ')} |`;
 }
 
@@ -638,7 +639,7 @@ async function main() {
       + `HMR ${row.hmr ?? '–'}, restart ${row.restart ?? '–'}, stop ${row.stop} ms, path ${row.path}`);
     for (const problem of [...row.problems, ...(row.pathProblems ?? []).map((each) => `(${each})`)]) console.log(`           ${problem}`);
   }
-  if (flags.has('--write')) await writePage(rows.filter((each) => each.problems.length === 0));
+  if (flags.has('--write')) await writePage(rows);
   else console.log([...head, ...rows.map(lineOf), '', ...endsHead, ...rows.filter((each) => each.endings).map(endsLineOf)].join('\n'));
   process.exitCode = failed ? 1 : 0;
 }

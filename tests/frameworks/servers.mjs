@@ -11,6 +11,7 @@
 //   sameSocket  its restart keeps the socket
 //   https      it speaks HTTPS, with a certificate that it has signed itself
 //   base       it was told its base, so its pages are below the path address
+//   originOnly something of it cannot work at its path address
 //   needs      a program that may be missing
 //   fast       part of the fast run
 const viteHmr = {path: '/', protocol: 'vite-hmr', token: ['/@vite/client', /wsToken = "([^"]+)/]};
@@ -61,7 +62,7 @@ export const servers = [
     text: null, asset: '/main.js', hmr: viteHmr, edit: ['src/main.ts', 'hello', 'good day']},
   {name: 'Gatsby', package: 'gatsby', project: 'gatsby', command: 'GATSBY_TELEMETRY_DISABLED=1 npm run develop -- -p PORT', type: 'gatsby',
     text: null, asset: '/commons.js', hmr: {path: '/socket.io/?EIO=4&transport=websocket', says: ['40']},
-    edit: ['src/pages/index.js', 'hello', 'good day']},
+    edit: ['src/pages/index.js', 'hello', 'good day'], originOnly: true},
   {name: 'esbuild --serve', package: 'esbuild', project: 'node-tools', command: 'npm run esbuild -- --serve=PORT', type: 'esbuild',
     asset: '/style.css'},
   {name: 'Eleventy', package: '@11ty/eleventy', project: 'node-tools', command: 'npm run eleventy -- --port=PORT', type: 'eleventy', hmr: {path: '/'},

@@ -367,6 +367,30 @@ TEST_CASE("what a server says of its own address is put right for the client", "
   CHECK(client_location("http://localhost:5173", kept) == "http://localhost:4000/");
 }
 
+TEST_CASE(
+  "a server that compares names is told those alone that it knows itself by", "[net][proxy]") {
+  const read_request request{
+    "POST /x HTTP/1.1\r\nHost: shop--ann.preview.localhost:4000\r\nOrigin: "
+    "http://shop--ann.preview.localhost:4000\r\nX-Forwarded-Host: shop.example\r\nForwarded: "
+    "for=192.0.2.1;host=shop.example\r\nContent-Length: 0\r\n\r\n"};
+  const preview_target target{test::shop, 0, preview_target::address::origin, {}};
+  const endpoint upstream{.address = "127.0.0.1", .port = 3000, .scheme = scheme::http};
+  forwarding how{request.head, target, prefix_mode::stripped, upstream, "127.0.0.1", "https",
+    GENERATE(peer_trust::none, peer_trust::forwarding)};
+  how.names_hidden = true;
+  std::string out;
+
+  write_upstream_request(out, how);
+
+  CHECK(contains(out, "Host: localhost:3000\r\n"));
+  CHECK(contains(out, "Origin: http://localhost:3000\r\n"));
+  CHECK(contains(out, "Forwarded: for=127.0.0.1\r\n"));
+  CHECK(contains(out, "X-Forwarded-For: 127.0.0.1\r\n"));
+  CHECK_FALSE(contains(out, "X-Forwarded-Host"));
+  CHECK_FALSE(contains(out, "X-Forwarded-Proto"));
+  CHECK_FALSE(contains(out, "shop"));
+}
+
 TEST_CASE("an answer on its way to the client loses and gains what it has to", "[net][proxy]") {
   const read_request request{"GET /preview/shop/ann/x HTTP/1.1\r\nHost: localhost:4000\r\n\r\n"};
   const preview_target target{test::shop, 0, preview_target::address::path, "/preview/shop/ann"};
