@@ -492,7 +492,7 @@ void kernel_watcher::implementation::take_destroyed() {
 }
 
 void kernel_watcher::implementation::schedule() {
-  if (terminals_.empty() && servers_.empty()) {
+  if (terminals_.empty() && servers_.empty() && !events_missing_) {
     timer_.cancel();
     return;
   }
@@ -517,7 +517,7 @@ void kernel_watcher::implementation::schedule() {
 
 /// Whether something is polled, or could not be found out for want of descriptors or memory.
 bool kernel_watcher::implementation::has_to_retry() const {
-  return look_failing_ || search_failing_ || watches_.has_polled() ||
+  return look_failing_ || search_failing_ || events_missing_ || watches_.has_polled() ||
          std::any_of(terminals_.begin(), terminals_.end(),
            [](const auto& entry) { return entry.second.unknown; }) ||
          std::any_of(servers_.begin(), servers_.end(),

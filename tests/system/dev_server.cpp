@@ -14,6 +14,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -81,7 +82,8 @@ void send_all(int fd, std::string_view text) {
 
 }  // namespace
 
-// dev_server PORT [v6] [mute] [child] [prefork] [stubborn] [retry] [log=FILE]
+// dev_server PORT [v6] [both] [mute] [child] [prefork] [stubborn] [retry] [log=FILE]
+//   both: listens on 127.0.0.1 and on ::1, and SIGUSR1 closes the former
 //   mute: accepts and never answers    child: a child process holds the socket, this one only waits
 //   prefork: two processes hold it and serve    stubborn: ignores SIGHUP, SIGINT and SIGTERM
 //   retry: takes the port as soon as it is free
@@ -89,10 +91,12 @@ void send_all(int fd, std::string_view text) {
 //   BYTES" for what comes through a WebSocket, and "closed UPGRADE" at its end
 // SIGUSR1 closes the listening socket for good, SIGUSR2 replaces it by a new one on the same port.
 int main(int argc, char** argv) {
-  bool v6 = false, mute = false, child = false, prefork = false, stubborn = false, retry = false;
+  bool v6 = false, both = false, mute = false, child = false, prefork = false, stubborn = false,
+       retry = false;
   for (int i = 2; i < argc; ++i) {
     const std::string_view word{argv[i]};
     v6 |= word == "v6";
+    both |= word == "both";
     mute |= word == "mute";
     child |= word == "child";
     prefork |= word == "prefork";
@@ -112,6 +116,7 @@ int main(int argc, char** argv) {
   }
   int listener = listen_on(argc > 1 ? std::atoi(argv[1]) : 0, v6, retry);
   const int port = port_of(listener);
+  int second = both ? listen_on(port, true) : -1;
   if (retry) write_log("listening\n");
   if (prefork) fork();
   std::printf("\n  Local: http://localhost:%d/ pid %d\n", port, static_cast<int>(getpid()));
@@ -123,23 +128,24 @@ int main(int argc, char** argv) {
     wanted = 0;
     if (signal == SIGUSR1 && listener >= 0) {
       close(listener);
-      listener = -1;
+      listener = std::exchange(second, -1);
     } else if (signal == SIGUSR2) {
       close(listener);
       for (const client& one : clients) close(one.fd);
       clients.clear();
       listener = listen_on(port, v6);
     }
-    std::vector<pollfd> waits{{listener, POLLIN, 0}};
+    std::vector<pollfd> waits{{listener, POLLIN, 0}, {second, POLLIN, 0}};
     for (const client& one : clients) waits.push_back({one.fd, POLLIN, 0});
     if (poll(waits.data(), waits.size(), -1) < 0) continue;
-    if ((waits[0].revents & POLLIN) != 0) {
-      const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    for (std::size_t i = 0; i < 2; ++i) {
+      if ((waits[i].revents & POLLIN) == 0) continue;
+      const int fd = accept4(waits[i].fd, nullptr, nullptr, SOCK_CLOEXEC);
       if (fd >= 0) clients.push_back({fd, {}, {}});
     }
-    for (std::size_t i = 1; i < waits.size(); ++i) {
+    for (std::size_t i = 2; i < waits.size(); ++i) {
       if (waits[i].revents == 0) continue;
-      client& one = clients[i - 1];
+      client& one = clients[i - 2];
       char bytes[16384];
       const ssize_t n = recv(one.fd, bytes, sizeof bytes, 0);
       if (n <= 0) {

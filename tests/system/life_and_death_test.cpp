@@ -184,6 +184,71 @@ TEST_CASE("the server replaces its socket: a restart, no stop", "[system][restar
   CHECK(p.live.preview_status() == 200);
 }
 
+TEST_CASE(
+  "the socket by which a server is reached goes while it has another: it is reached by that",
+  "[system][detection]") {
+  previewed p{"0 both"};
+  const auto address = [&]() -> std::string {
+    return p.live.get_json("/api/preview-status/shop/ann")["server"]["address"];
+  };
+  REQUIRE(address() == "127.0.0.1");
+
+  kill(p.pid, SIGUSR1);
+
+  CHECK(eventually([&] { return address() == "::1"; }));
+  CHECK(p.live.preview_status() == 200);
+  CHECK(
+    p.live.get_json("/api/preview-status/shop/ann")["server"]["generation"] == p.server.generation);
+  CHECK(p.live.events.count(event_kind::server_stopped) == 0);
+}
+
+TEST_CASE("who starts a server anew is part of its job, in whatever group the server is",
+  "[system][restart]") {
+  // `true` has ended long before: nobody leads the job of the second. The third has gone away
+  // itself.
+  const std::string again =
+    "import os,subprocess,time\nwhile True:\n subprocess.call(['" + dev_server + "', '0']";
+  const std::string line = GENERATE_COPY(as<std::string>{},
+    "python3 -c \"" + again + ", preexec_fn=os.setpgrp); time.sleep(0.3)\"",
+    "true | python3 -c \"" + again + "); time.sleep(0.3)\"",
+    "(python3 -c \"" + again + ", stdin=subprocess.DEVNULL); time.sleep(0.3)\" &)");
+  INFO(line);
+  live_service live;
+  const std::string terminal = live.open_terminal();
+  live.type(terminal, line + "\r");
+  const auto first = live.events.wait_for(event_kind::server_started);
+  REQUIRE(first);
+
+  kill(first->server->pid, SIGKILL);
+
+  // Held, and sent to the next one.
+  CHECK(live.preview_status() == 200);
+  const auto next = live.events.wait_for(event_kind::server_started, 1);
+  REQUIRE(next);
+  CHECK(next->server->previous_generation == first->server->ref.generation);
+  CHECK(live.events.count(event_kind::server_stopped) == 0);
+}
+
+TEST_CASE("Ctrl+Z and fg inside another terminal", "[system][suspended]") {
+  live_service live;
+  const std::string terminal = live.open_terminal();
+  // script(1) passes its keys on to the terminal that it opens, with a shell of its own.
+  live.type(terminal, "script -q /dev/null\r");
+  REQUIRE(eventually(
+    [&] { return live.get_json("/api/terminals/" + terminal)["foreground"] == "script"; }));
+  live.type(terminal, dev_server + " 0\r");
+  REQUIRE(live.events.wait_for(event_kind::server_started));
+
+  live.type(terminal, "\x1a");
+  const auto suspended = live.events.wait_for(event_kind::server_unreachable);
+  REQUIRE(suspended);
+  CHECK(suspended->reason == unreachable_reason::suspended);
+  live.type(terminal, "fg\r");
+
+  CHECK(live.events.wait_for(event_kind::server_recovered));
+  CHECK(live.preview_status() == 200);
+}
+
 TEST_CASE("Ctrl+Z suspends it, fg brings it back", "[system][suspended]") {
   previewed p;
 

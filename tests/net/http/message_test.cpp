@@ -382,13 +382,13 @@ TEST_CASE(
 
   write_upstream_request(out, how);
 
-  CHECK(contains(out, "Host: localhost:3000\r\n"));
-  CHECK(contains(out, "Origin: http://localhost:3000\r\n"));
-  CHECK(contains(out, "Forwarded: for=127.0.0.1\r\n"));
-  CHECK(contains(out, "X-Forwarded-For: 127.0.0.1\r\n"));
-  CHECK_FALSE(contains(out, "X-Forwarded-Host"));
-  CHECK_FALSE(contains(out, "X-Forwarded-Proto"));
-  CHECK_FALSE(contains(out, "shop"));
+  const std::size_t added = out.find("\r\nForwarded:");
+  REQUIRE(added != std::string::npos);
+  CHECK(out.substr(0, added) ==
+        "POST /x HTTP/1.1\r\nHost: localhost:3000\r\nOrigin: http://localhost:3000\r\n"
+        "Content-Length: 0");
+  CHECK(out.substr(added) ==
+        "\r\nForwarded: for=127.0.0.1\r\nX-Forwarded-For: 127.0.0.1\r\nVia: 1.1 previewd\r\n\r\n");
 }
 
 TEST_CASE("an answer on its way to the client loses and gains what it has to", "[net][proxy]") {
