@@ -402,7 +402,7 @@ async function endings(server, {service, folder, command, port, stopped}) {
     if (stays) {
       result.killed = 'others have its socket';
     } else {
-      const event = await told(from, ['previewServerStopped', 'previewServerStarted']);
+      const event = await told(from, ['previewServerStopped', 'previewServerStarted'], 40_000);
       if (event.name === 'previewServerStarted') result.killed = 'restarted';
       else if (event.data.reason === 'listener_closed') result.killed = 'held, then told';
       else result.killed = milliseconds(await gone, event.at);
@@ -625,7 +625,7 @@ async function main() {
     }
     const begun = now();
     // A test must not fail because a machine is busy; what is measured is measured as it is sold.
-    const service = await startService(flags.has('--fast') ? ['--proxy.hold', '30s'] : []);
+    const service = await startService(flags.has('--fast') ? ['--proxy.hold', '15s'] : []);
     let row;
     try {
       row = await run(service, server);
