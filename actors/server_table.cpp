@@ -293,7 +293,8 @@ server_entry* server_table::choose_primary(const workspace_key& key) {
     const auto now = rank(*best);
     const auto before = rank(*present);
     const bool by_hand = now.preferred && !before.preferred;
-    if (!by_hand && (before.preferred || !before.there)) return nullptr;
+    const bool coming_back = !before.answers && present->info.previous_generation != 0;
+    if (!by_hand && (before.preferred || !before.there || coming_back)) return nullptr;
     // What is shown stays, unless it shows nothing, or was only the first of several that were
     // started together.
     const bool together =

@@ -132,6 +132,11 @@ TEST_CASE("the one that answers with a page is the preview, whoever came first",
     w.run();
     CHECK_FALSE(w.io.route_of(first)->primary);
     CHECK(w.io.route_of(second)->primary);
+    page.listeners = {{4, 5173, false}};
+    page.answers = page.serves_page = false;
+    const server_ref next = w.add(page);
+    CHECK(w.io.route_of(next)->primary);
+    CHECK_FALSE(w.io.route_of(first)->primary);
   }
 }
 

@@ -294,7 +294,8 @@ void specification::changed(int workspace) {
 }
 
 /// The best: one that is there before one that restarts, then who has answered, page, printed, a
-/// port that somebody chose, and age. The present one stays while it restarts, and while the best
+/// port that somebody chose, and age. The present one stays while it restarts, until it answers
+/// again, and while the best
 /// is no better in what it shows, unless both were started together.
 specification::server* specification::choose_primary(int workspace) {
   server* present = nullptr;
@@ -310,7 +311,7 @@ specification::server* specification::choose_primary(int workspace) {
   }
   if (best == nullptr || best == present) return nullptr;
   if (present != nullptr) {
-    if (present->down) return nullptr;
+    if (present->down || (!present->answers && present->previous != 0)) return nullptr;
     const bool together = std::abs(best->started - present->started) <= start_up;
     const bool shows_more = (best->answers && !present->answers) || (best->page && !present->page);
     if (!shows_more && !(together && rank(*present) < rank(*best))) return nullptr;
