@@ -293,9 +293,10 @@ public:
     server_description& known = entry->description;
     if (known.said_type) what.type = known.type;
     if (known.said_scheme) what.upstream.scheme = known.upstream.scheme;
-    // Where it was printed only matters for the rank of the next primary. Routes that say nothing
-    // new would be taken for news by a request that waits for what became of its server.
-    const bool news = known.type != what.type || known.prefix != what.prefix ||
+    // That it was printed only matters for its rank among several. Routes that say nothing new
+    // would be taken for news by a request that waits for what became of its server.
+    const bool risen = what.printed && !known.printed && table_.servers_of(ref.key).size() > 1;
+    const bool news = risen || known.type != what.type || known.prefix != what.prefix ||
                       known.prefix_known != what.prefix_known ||
                       known.upstream.scheme != what.upstream.scheme ||
                       known.answers != what.answers || known.serves_page != what.serves_page;
