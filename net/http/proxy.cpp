@@ -103,8 +103,8 @@ void proxied_request::dispatch() {
   server_ = std::move(server);
   const request_head& head = client_.head();
   const bool bare = target_.by == preview_target::address::path &&
-                    server_->what.prefix == prefix_mode::stripped && !target_.prefix.empty() &&
-                    head.path.size() == target_.prefix.size();
+                    server_->what.prefix == prefix_mode::stripped && server_->what.prefix_known &&
+                    !target_.prefix.empty() && head.path.size() == target_.prefix.size();
   if (bare && !head.websocket_upgrade) {
     leave_hold();
     response answer;
