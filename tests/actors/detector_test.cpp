@@ -291,7 +291,7 @@ TEST_CASE("what has restarted and is silent is taken for what it was, of the sam
 
   w.answer({identity::verdict::silent, 0, false, "http", prefix_mode::stripped});
 
-  const server_info& server = w.status().servers.front();
+  const server_info server = w.status().servers.front();
   CHECK(server.state == server_state::starting);
   CHECK(server.type == (same_job ? "next" : "http"));
   CHECK(server.prefix == (same_job ? prefix_mode::kept : prefix_mode::stripped));
