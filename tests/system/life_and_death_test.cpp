@@ -206,6 +206,7 @@ TEST_CASE("who starts a server anew is part of its job, in whatever group the se
   "[system][restart]") {
   // `true` has ended long before: nobody leads the job of the second. The third has gone away
   // itself.
+  // The pauses are of the program that is watched: the gap without a socket.
   const std::string again =
     "import os,subprocess,time\nwhile True:\n subprocess.call(['" + dev_server + "', '0']";
   const std::string line = GENERATE_COPY(as<std::string>{},
