@@ -40,6 +40,9 @@ public:
 
   void output(const std::vector<url_hint>& hints) {
     for (const url_hint& hint : hints) {
+      if (printed_.size() >= most_printed_ports && !printed_.contains(hint.port))
+        std::erase_if(
+          printed_, [this](const auto& one) { return book_.find(one.first) == nullptr; });
       if (printed_.size() < most_printed_ports || printed_.contains(hint.port))
         printed_[hint.port] = hint.scheme;
       // The address may be printed after the first look: the rank of a registered server follows.
@@ -68,7 +71,13 @@ public:
 
   void look() {
     for (const uint16_t port : book_.due(now())) {
-      const listener_book::candidate& known = *book_.find(port);
+      listener_book::candidate& known = *book_.find(port);
+      // What has restarted is its successor before it answers: a first answer may take longer than
+      // others wait for one.
+      if (!known.registered && known.seen.outcome == identity::verdict::refused && before(known)) {
+        expect_the_same(known);
+        update(known);
+      }
       endpoint target = upstream_of(known);
       // By what was printed, if it does not know better: plain HTTP is an error to a TLS server,
       // which may write so into its log.
@@ -103,6 +112,8 @@ public:
         known->ignored = true;
         break;
       case identity::verdict::silent:
+        // That it is slow now and then changes nothing in what it is.
+        if (known->answered) break;
         // A first compilation may outlast the look, which waits as long as the time-out; then
         // another one waits on.
         known->next_look = now() + settings_.timeout + settings_.retry;
@@ -112,6 +123,7 @@ public:
         break;
       case identity::verdict::http:
         known->refusals = 0;
+        known->next_look = listener_book::time_point::max();
         known->seen = what;
         if (what.settled) {
           judge(*known);

@@ -9,6 +9,8 @@ namespace {
 // The inspector of node and of everything built on it: speaks HTTP, and is never a preview.
 constexpr uint16_t node_inspector_port = 9229;
 
+constexpr std::chrono::steady_clock::duration least_between_hurries = std::chrono::seconds{1};
+
 bool is_among(const std::vector<listener_fact>& facts, const listener_fact& one) {
   return std::any_of(
     facts.begin(), facts.end(), [&](const listener_fact& fact) { return fact.id == one.id; });
@@ -17,6 +19,11 @@ bool is_among(const std::vector<listener_fact>& facts, const listener_fact& one)
 bool any_survives(const std::vector<listener_fact>& before, const std::vector<listener_fact>& now) {
   return std::any_of(
     before.begin(), before.end(), [&](const listener_fact& old) { return is_among(now, old); });
+}
+
+std::size_t place_in(const std::vector<listener_fact>& facts, const listener_fact& one) {
+  const auto same = [&](const listener_fact& fact) { return fact.id == one.id; };
+  return static_cast<std::size_t>(std::find_if(facts.begin(), facts.end(), same) - facts.begin());
 }
 
 }  // namespace
@@ -41,8 +48,10 @@ listener_book::update(const std::vector<listener_fact>& facts, time_point now) {
       known.next_look = now + settle_;
       known.ignored = port == node_inspector_port;
     }
-    std::stable_partition(sockets.begin(), sockets.end(),
-      [&](const listener_fact& one) { return is_among(known.sockets, one); });
+    std::stable_sort(
+      sockets.begin(), sockets.end(), [&](const listener_fact& a, const listener_fact& b) {
+        return place_in(known.sockets, a) < place_in(known.sockets, b);
+      });
     const bool same = std::equal(sockets.begin(), sockets.end(), known.sockets.begin(),
       known.sockets.end(), [](const auto& a, const auto& b) { return a.id == b.id; });
     if (!same && known.registered) changed.push_back(port);
@@ -55,8 +64,10 @@ void listener_book::hurry(uint16_t port, time_point now) {
   candidate* known = find(port);
   // A look may be under way, and goes on while nothing is said.
   if (known == nullptr || known->next_look == time_point::max() ||
-      known->seen.outcome == identity::verdict::silent)
+      known->seen.outcome == identity::verdict::silent || now < known->next_hurry)
     return;
+  // A look may itself be what is printed.
+  known->next_hurry = now + std::max(now - known->first_seen, least_between_hurries);
   known->next_look = std::min(known->next_look, std::max(now, known->first_seen + settle_));
 }
 

@@ -35,18 +35,20 @@ public:
     bool prefix_known = false;
     bool answered = false;  // not only to say that it is not ready yet
     caf::optional<server_ref> registered;
-    bool adding = false;   // the registry has been asked
-    time_point next_look;  // the end of time: none is due
+    bool adding = false;    // the registry has been asked
+    time_point next_look;   // the end of time: none is due
+    time_point next_hurry;  // when its output may bring the next look forward again
   };
 
   explicit listener_book(caf::timespan settle) : settle_{settle} {}
 
   /// Takes in the whole list. A port whose sockets are all new is a new candidate; one that lost
   /// its last socket is dropped. Of a candidate with some new sockets, or without some of the old,
-  /// those that it had come first. The ports of registered ones of that kind.
+  /// those that it had come first, in their order. The ports of registered ones of that kind.
   std::vector<uint16_t> update(const std::vector<listener_fact>& facts, time_point now);
 
-  /// It is said to be ready: what is to be looked at again is looked at soon.
+  /// It is said to be ready: what is to be looked at again is looked at soon. Said again, it counts
+  /// after a second, and then less and less often.
   void hurry(uint16_t port, time_point now);
 
   /// The ports that are old enough to be looked at and have not been, or are due again. Gives each

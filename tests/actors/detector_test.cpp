@@ -98,6 +98,9 @@ TEST_CASE("a server is the same with other sockets, and reached by those that it
   SECTION("one more: it is reached as before") {
     w.sockets(
       {socket_at("0.0.0.0", 3000, 9), socket_at("127.0.0.1", 3000, 1), socket_at("::1", 3000, 2)});
+    // Also when something else has changed.
+    w.sockets({socket_at("0.0.0.0", 3000, 9), socket_at("127.0.0.1", 3000, 1),
+      socket_at("::1", 3000, 2), socket_at("127.0.0.1", 9229, 10)});
     CHECK(w.io.route_of(ref)->inodes == std::vector<uint64_t>{1, 2, 9});
     CHECK(w.status().servers.front().upstream.address == "127.0.0.1");
   }
@@ -254,6 +257,80 @@ TEST_CASE("a server that accepts and is silent is starting, and ready when its a
   w.answer(page("next"));
 
   CHECK(w.status().servers.front().state == server_state::ready);
+  w.advance(1min);
+  CHECK(w.io.looks.size() == 1);
+}
+
+TEST_CASE("a page that was slow when it was looked at again is a page", "[actors][detector]") {
+  detecting w;
+  w.sockets({socket_at("127.0.0.1", 3000, 1)});
+  w.advance(40ms);
+  w.answer({identity::verdict::http, 500, true, "django", prefix_mode::stripped});
+  w.advance(1s);
+  REQUIRE(w.io.looks.size() == 2);
+
+  w.answer({identity::verdict::silent, 0, false, "http", prefix_mode::stripped});
+
+  CHECK(w.status().servers.front().type == "django");
+  CHECK(w.status().servers.front().state == server_state::ready);
+  w.advance(1min);
+  CHECK(w.io.looks.size() == 2);
+}
+
+TEST_CASE("who prints an address for each request is not asked for each", "[actors][detector]") {
+  detecting w;
+  w.sockets({socket_at("127.0.0.1", 3000, 1)});
+  w.advance(40ms);
+
+  for (int i = 0; i < 400; ++i) {
+    w.answer({identity::verdict::http, 500, true, "nuxt", prefix_mode::stripped});
+    caf::anon_send(w.detector(), output_atom_v, std::vector<url_hint>{{scheme::http, 3000}});
+    w.advance(100ms);
+  }
+
+  CHECK(w.io.looks.size() <= 15);
+}
+
+TEST_CASE("an address is taken note of, however many were printed", "[actors][detector]") {
+  detecting w;
+  std::vector<url_hint> many;
+  for (uint16_t port = 20000; port < 20100; ++port) many.push_back({scheme::http, port});
+  caf::anon_send(w.detector(), output_atom_v, many);
+  w.run();
+
+  caf::anon_send(w.detector(), output_atom_v, std::vector<url_hint>{{scheme::https, 5173}});
+  w.sockets({socket_at("127.0.0.1", 5173, 1)});
+  w.advance(40ms);
+
+  REQUIRE(w.io.looks.size() == 1);
+  CHECK(w.io.looks.front().target.scheme == scheme::https);
+}
+
+TEST_CASE(
+  "what has restarted is there before it answers, of the same job only", "[actors][detector]") {
+  const bool same_job = GENERATE(true, false);
+  detecting w;
+  w.foreground(w.terminal, job);
+  w.sockets({socket_at("127.0.0.1", 3000, 1)});
+  w.advance(40ms);
+  w.answer(page("next"));
+  const server_ref first = w.status().servers.front().ref;
+  w.kernel.close(1);
+  w.sockets({});
+  w.advance(1900ms);
+
+  w.sockets({socket_at("127.0.0.1", 3000, 2, same_job ? job : job + 10)});
+  w.advance(400ms);
+
+  CHECK(w.io.count(event_kind::server_stopped) == (same_job ? 0 : 1));
+  if (!same_job) return;
+  const server_info next = w.status().servers.front();
+  CHECK(next.state == server_state::starting);
+  CHECK(next.type == "next");
+  CHECK(next.previous_generation == first.generation);
+  w.answer(page("next"));
+  CHECK(w.status().servers.front().state == server_state::ready);
+  CHECK(w.io.count(event_kind::server_started) == 2);
 }
 
 TEST_CASE("a server that is silent for longer than a look takes is ready once it answers",
