@@ -48,10 +48,10 @@ route_state route_state_of(const server_entry& entry) {
   return route_state::held;
 }
 
-// Next's Server Actions and Rails' forms compare `Origin`, Rails' host check a pattern, with
-// `X-Forwarded-Host`.
+// Next's Server Actions, the actions of Remix and React Router and Rails' forms compare `Origin`,
+// Rails' host check a pattern, with `X-Forwarded-Host`.
 bool compares_names(const std::string& type) {
-  return type == "next" || type == "rails";
+  return type == "next" || type == "rails" || type == "remix" || type == "react-router";
 }
 
 bool share_a_listener(const server_description& a, const server_description& b) {

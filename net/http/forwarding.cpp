@@ -418,7 +418,8 @@ void write_upstream_request(std::string& out, const forwarding& how) {
   bool length_sent = false;
   for (const field& f : request.fields) {
     if (equal_no_case(f.name, "host") || is_hop_by_hop(f.name) || named.has(f.name)) continue;
-    if (is_forwarding_name(f.name) && (!trusted || is_own_forwarding(f.name))) continue;
+    if (is_forwarding_name(f.name) && (!trusted || how.names_hidden || is_own_forwarding(f.name)))
+      continue;
     if (equal_no_case(f.name, "content-length")) {
       // Two that agree become one, in the one spelling that everybody reads alike.
       if (!length_sent) add(out, f.name, std::to_string(request.content_length.value_or(0)));
@@ -457,12 +458,13 @@ void write_upstream_request(std::string& out, const forwarding& how) {
       .append(";proto=")
       .append(how.client_scheme);
   const std::vector<field> nothing;
-  const std::vector<field>& believed = trusted && !how.names_hidden ? request.fields : nothing;
+  const std::vector<field>& believed = trusted ? request.fields : nothing;
   const auto told = [&](std::string_view name, std::string_view otherwise) {
     const std::string_view value = find_field(believed, name);
     return value.empty() ? otherwise : value;
   };
-  add(out, "Forwarded", extended(believed, "forwarded", element));
+  // Its elements name hosts.
+  add(out, "Forwarded", extended(how.names_hidden ? nothing : believed, "forwarded", element));
   if (how.client_address != "unix")
     add(out, "X-Forwarded-For", extended(believed, "x-forwarded-for", how.client_address));
   if (!how.names_hidden) {

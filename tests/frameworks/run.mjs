@@ -245,8 +245,8 @@ async function hmrPath(server, get) {
   return `${server.hmr.path}?token=${token}`;
 }
 
-/** The page, one of its assets, and its HMR socket, by whatever way `get` and `socket` go. */
-async function visit(server, {get, socket, folder}) {
+/** The page, one of its assets, a form and its HMR socket, by whatever way `get`, `post` and `socket` go. */
+async function visit(server, {get, post, socket, folder}) {
   const result = {};
   const page = await get(server.base ? `${pathAddress}/` : '/', {accept: 'text/html'});
   check(page.status === 200, `the page: ${page.status}`);
@@ -259,6 +259,11 @@ async function visit(server, {get, socket, folder}) {
     const asset = await get(path, {accept: '*/*'});
     check(asset.status === 200 && asset.body.length > 0, `the asset ${path}: ${asset.status}`);
     result.assets = 'yes';
+  }
+  if (server.form) {
+    const [path, wanted] = server.form;
+    const answer = await post(path);
+    check(answer.status === 200 && answer.body.includes(wanted), `the form at ${path}: ${answer.status} ${answer.body.slice(0, 200)}`);
   }
   if (server.hmr) {
     const client = await socket(await hmrPath(server, get), server.hmr.protocol);
@@ -509,8 +514,11 @@ async function run(service, server) {
       }
       return answer;
     };
+    const form = {accept: 'text/html', 'content-type': 'application/x-www-form-urlencoded'};
+    const originPost = (path) => ask({port: service.port, path, method: 'POST', body: 'a=b',
+      headers: {...form, host: origin.host, origin: origin.origin}});
     const originSocket = (path, protocol) => openSocket(service.port, path, {host: origin.host, origin: origin.origin, protocol});
-    const atOrigin = await attempt('origin', () => visit(server, {get: originGet, socket: originSocket, folder}));
+    const atOrigin = await attempt('origin', () => visit(server, {get: originGet, post: originPost, socket: originSocket, folder}));
     Object.assign(row, atOrigin ?? {page: 'no'});
 
     // At a path address: the page below it, everything else by its Referer, sockets by the cookie.
@@ -531,9 +539,11 @@ async function run(service, server) {
       }
       throw new Error(`${path} redirects for ever`);
     };
+    const pathPost = (path) => ask({port: service.port, path: `${pathAddress}${path}`, method: 'POST', body: 'a=b',
+      headers: {...form, host: own, origin: `http://${own}`}});
     const pathSocket = (path, protocol) => openSocket(service.port, path, {host: own, origin: `http://${own}`, protocol, cookie});
     const asked = row.problems.length;
-    const atPath = await attempt('path', () => visit(server, {get: pathGet, socket: pathSocket, folder}));
+    const atPath = await attempt('path', () => visit(server, {get: pathGet, post: pathPost, socket: pathSocket, folder}));
     row.path = atPath ? (status.server.basePath === 'kept' ? 'yes, kept' : 'yes') : 'no';
     if (server.originOnly) row.pathProblems = row.problems.splice(asked);
     if (server.base && status.server.basePath !== 'kept') row.problems.push('base: its base path was not noticed');

@@ -5,6 +5,7 @@
 //   type       what previewd should call it
 //   text       in the page; null: the page is drawn by its scripts
 //   asset      a path that the page needs
+//   form       a path that a form is posted to, and what the answer says
 //   hmr        path, protocol, where its token is found (path, pattern), and what its client says first
 //   edit       file, old text, new text: the HMR socket says something after it
 //   restart    file that is touched so that the server restarts itself
@@ -32,12 +33,12 @@ export const servers = [
   {name: 'Nuxt', package: 'nuxt', project: 'nuxt', command: 'npm run dev -- --port PORT', type: 'nuxt', asset: '/_nuxt/@vite/client',
     hmr: {...viteHmr, path: '/_nuxt/', token: ['/_nuxt/@vite/client', viteHmr.token[1]]}, edit: ['app/app.vue', 'hello', 'good day']},
   {name: 'React Router', package: '@react-router/dev', project: 'react-router', command: 'npm run dev -- --port PORT', type: 'react-router',
-    asset: '/@vite/client', hmr: viteHmr, edit: ['app/routes/home.jsx', 'hello', 'good day']},
+    asset: '/@vite/client', form: ['/?index', 'it was posted'], hmr: viteHmr, edit: ['app/routes/home.jsx', 'hello', 'good day']},
   // Its restarts are not measured: in some of them Vite answers nothing for a minute, then "transport invoke timed out after 60000ms".
   {name: 'SvelteKit', package: '@sveltejs/kit', project: 'sveltekit', command: 'npm run dev -- --port PORT', type: 'sveltekit',
     asset: '/src/routes/+page.svelte', hmr: viteHmr, edit: ['src/routes/+page.svelte', 'hello', 'good day']},
   {name: 'Remix', package: '@remix-run/dev', project: 'remix', command: 'npm run dev -- --port PORT', type: 'remix', asset: '/@vite/client',
-    hmr: viteHmr, edit: ['app/routes/_index.jsx', 'hello', 'good day'], restart: 'vite.config.js'},
+    form: ['/?index', 'it was posted'], hmr: viteHmr, edit: ['app/routes/_index.jsx', 'hello', 'good day'], restart: 'vite.config.js'},
   {name: 'VitePress', package: 'vitepress', project: 'vitepress', command: 'npm run dev -- --port PORT', type: 'vite', text: null,
     asset: '/@vite/client', hmr: viteHmr, edit: ['docs/index.md', 'hello', 'good day'], restart: 'docs/.vitepress/config.mjs'},
   {name: 'Storybook', package: 'storybook', project: 'storybook', command: 'npm run storybook -- -p PORT', type: 'storybook', text: null,

@@ -372,11 +372,14 @@ TEST_CASE(
   const read_request request{
     "POST /x HTTP/1.1\r\nHost: shop--ann.preview.localhost:4000\r\nOrigin: "
     "http://shop--ann.preview.localhost:4000\r\nX-Forwarded-Host: shop.example\r\nForwarded: "
-    "for=192.0.2.1;host=shop.example\r\nContent-Length: 0\r\n\r\n"};
+    "for=192.0.2.1;host=shop.example\r\nX-Forwarded-Ssl: on\r\nX-Forwarded-For: "
+    "192.0.2.1\r\nContent-Length: 0\r\n\r\n"};
   const preview_target target{test::shop, 0, preview_target::address::origin, {}};
   const endpoint upstream{.address = "127.0.0.1", .port = 3000, .scheme = scheme::http};
-  forwarding how{request.head, target, prefix_mode::stripped, upstream, "127.0.0.1", "https",
-    GENERATE(peer_trust::none, peer_trust::forwarding)};
+  const auto trust = GENERATE(peer_trust::none, peer_trust::forwarding);
+  const std::string chain = trust == peer_trust::forwarding ? "192.0.2.1, " : "";
+  forwarding how{
+    request.head, target, prefix_mode::stripped, upstream, "127.0.0.1", "https", trust};
   how.names_hidden = true;
   std::string out;
 
@@ -387,8 +390,8 @@ TEST_CASE(
   CHECK(out.substr(0, added) ==
         "POST /x HTTP/1.1\r\nHost: localhost:3000\r\nOrigin: http://localhost:3000\r\n"
         "Content-Length: 0");
-  CHECK(out.substr(added) ==
-        "\r\nForwarded: for=127.0.0.1\r\nX-Forwarded-For: 127.0.0.1\r\nVia: 1.1 previewd\r\n\r\n");
+  CHECK(out.substr(added) == "\r\nForwarded: for=127.0.0.1\r\nX-Forwarded-For: " + chain +
+                               "127.0.0.1\r\nVia: 1.1 previewd\r\n\r\n");
 }
 
 TEST_CASE("an answer on its way to the client loses and gains what it has to", "[net][proxy]") {
