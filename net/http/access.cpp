@@ -153,11 +153,8 @@ access::with_token(std::string_view token, const std::string& address) const {
 grant_ptr access::with_cookies(std::string_view field, auth::place at) const {
   grant_ptr plain;
   bool planted = false;
-  for (bool more = true; more;) {
-    const std::size_t end = field.find(';');
-    const std::string_view pair = trimmed(field.substr(0, end));
-    more = end != std::string_view::npos;
-    if (more) field.remove_prefix(end + 1);
+  while (!field.empty()) {
+    const std::string_view pair = take_part(field);
     const std::size_t equals = std::min(pair.find('='), pair.size());
     const std::string_view name = pair.substr(0, equals);
     if (name != session_cookie && name != secure_session_cookie) continue;
@@ -204,11 +201,9 @@ bool has_cookie_of(const request_head& head, const std::vector<std::string>& nam
     if (!equal_no_case(each.name, "cookie")) continue;
     std::string_view rest = each.value;
     while (!rest.empty()) {
-      const std::size_t end = std::min(rest.find(';'), rest.size());
-      const std::string_view pair = trimmed(rest.substr(0, end));
+      const std::string_view pair = take_part(rest);
       if (std::find(names.begin(), names.end(), pair.substr(0, pair.find('='))) != names.end())
         return true;
-      rest.remove_prefix(std::min(end + 1, rest.size()));
     }
   }
   return false;

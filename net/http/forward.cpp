@@ -342,15 +342,7 @@ void forward_ask::received(const error_code& error) {
       conclude(read_verdict(head_, {}, std::chrono::system_clock::now(), desk_.settings_.lifetime));
       return;
     }
-    if (head_.status == 304) {
-      body_.begin(body_reader::framing::none);
-    } else if (head_.chunked) {
-      body_.begin(body_reader::framing::chunked);
-    } else if (head_.content_length) {
-      body_.begin(body_reader::framing::length, *head_.content_length);
-    } else {
-      body_.begin(body_reader::framing::until_close);
-    }
+    body_.begin(head_);
   }
   in_.consume(body_.feed(in_.view(), &content_));
   if (error == asio::error::eof) body_.end_of_stream();

@@ -172,13 +172,11 @@ void add_cookies(
   }
   std::string kept;
   while (!value.empty()) {
-    const std::size_t end = std::min(value.find(';'), value.size());
-    const std::string_view pair = trimmed(value.substr(0, end));
+    const std::string_view pair = take_part(value);
     if (!pair.empty() && !is_own_cookie(pair) && !is_withheld(pair, withheld)) {
       if (!kept.empty()) kept += "; ";
       kept += pair;
     }
-    value.remove_prefix(std::min(end + 1, value.size()));
   }
   if (!kept.empty()) add(out, name, kept);
 }
@@ -266,9 +264,9 @@ bool is_named_with(std::string_view cookie, std::string_view name_prefix) noexce
 // 5.7).
 bool has_to_be_secure(std::string_view cookie) noexcept {
   if (is_named_with(cookie, "__Secure-") || is_named_with(cookie, "__Host-")) return true;
-  for (std::size_t at = cookie.find(';'); at != std::string_view::npos; at = cookie.find(';')) {
-    cookie.remove_prefix(at + 1);
-    const std::string_view attribute = trimmed(cookie.substr(0, cookie.find(';')));
+  take_part(cookie);
+  while (!cookie.empty()) {
+    const std::string_view attribute = take_part(cookie);
     const std::size_t equals = attribute.find('=');
     const std::string_view name = trimmed(attribute.substr(0, equals));
     if (equal_no_case(name, "partitioned")) return true;
@@ -297,9 +295,7 @@ void add_set_cookie(
   bool first = true;
   std::string_view rest = value;
   while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(';'), rest.size());
-    const std::string_view part = trimmed(rest.substr(0, end));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
+    const std::string_view part = take_part(rest);
     const std::size_t equals = part.find('=');
     const std::string_view attribute = trimmed(part.substr(0, equals));
     // The server's own domain is not the one that the browser sees; without one the cookie stays
@@ -343,9 +339,7 @@ void add_refresh(
 bool without_frame_ancestors(std::string_view policy, std::string& kept) {
   bool found = false;
   while (!policy.empty()) {
-    const std::size_t end = std::min(policy.find(';'), policy.size());
-    const std::string_view directive = trimmed(policy.substr(0, end));
-    policy.remove_prefix(std::min(end + 1, policy.size()));
+    const std::string_view directive = take_part(policy);
     if (equal_no_case(directive.substr(0, directive.find_first_of(" \t")), "frame-ancestors")) {
       found = true;
     } else if (!directive.empty()) {

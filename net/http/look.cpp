@@ -19,8 +19,9 @@ constexpr std::chrono::milliseconds silence{500};
 constexpr std::chrono::milliseconds early_word{50};
 // What is no page is told by its head.
 constexpr std::chrono::milliseconds body_pause{50};
-// Any step but the first, whose answer may have to be compiled.
+// Any step but those whose answer may have to be compiled: the first, and the page under the base.
 constexpr std::chrono::seconds most_of_step{2};
+constexpr std::chrono::seconds most_of_base{10};
 constexpr std::chrono::milliseconds shortage_pause{100};
 constexpr std::size_t most_body = 64 * 1024;
 constexpr std::size_t most_head = 64 * 1024;
@@ -94,6 +95,10 @@ bool is_redirect(unsigned status) {
 
 bool is_good(unsigned status) {
   return status >= 200 && status < 300;
+}
+
+bool is_error(unsigned status) {
+  return status >= 500;
 }
 
 bool has_media_type(const answer_head& head, std::string_view type) {
@@ -209,7 +214,12 @@ void look::bound_step() {
   // The first answer may take as long as the whole look; but TLS that is tried upon a 400 may be
   // none, and then says nothing for ever.
   const bool whole = step_ == step::root && (!plain_ || hands_shaken_);
-  const steady_clock::duration most = whole ? steady_clock::duration{silence} : most_of_step;
+  // Who has nothing to act upon yet does not wait for that.
+  const bool is_base =
+    words_ == look_words::early && (step_ == step::base || step_ == step::base_followed);
+  const steady_clock::duration most = whole     ? steady_clock::duration{silence}
+                                      : is_base ? most_of_base
+                                                : most_of_step;
   step_end_ = whole && silence_said_ ? end_ : std::min(steady_clock::now() + most, end_);
   await_deadline();
 }
@@ -217,7 +227,7 @@ void look::bound_step() {
 void look::step_overdue() {
   const bool over = steady_clock::now() >= end_;
   if (postponed_ && !over) {
-    ask(step_, std::move(*postponed_));
+    ask(step_, std::string{path_});
     return;
   }
   if (head_read_) {
@@ -244,7 +254,8 @@ void look::step_overdue() {
 
 void look::ask(step what, std::string path) {
   step_ = what;
-  postponed_.reset();
+  path_ = std::move(path);
+  postponed_ = false;
   const uint64_t round = ++round_;
   error_code error;
   hold_.abort();
@@ -253,16 +264,14 @@ void look::ask(step what, std::string path) {
   head_read_ = false;
   content_.clear();
   in_.consume(in_.view().size());
-  request_ = "GET " + path + " HTTP/1.1\r\nHost: localhost:" + std::to_string(target_.port) +
+  request_ = "GET " + path_ + " HTTP/1.1\r\nHost: localhost:" + std::to_string(target_.port) +
              "\r\nUser-Agent: previewd\r\nAccept: text/html,*/*;q=0.8\r\nConnection: close\r\n\r\n";
 
   const auto address = address_of(target_);
   bound_step();
   error = open_socket(socket_, address);
   if (is_our_shortage(error)) {
-    postponed_ = std::move(path);
-    step_end_ = std::min(steady_clock::now() + shortage_pause, end_);
-    await_deadline();
+    postpone();
     return;
   }
   if (error) {
@@ -271,12 +280,22 @@ void look::ask(step what, std::string path) {
   }
   socket_.async_connect(address, counted([this, round](const error_code& failure, std::size_t) {
     if (round != round_) return;
-    if (failure) {
+    if (is_our_shortage(failure)) {
+      postpone();
+    } else if (failure) {
       failed(identity::verdict::refused);
     } else {
       connected();
     }
   }));
+}
+
+// For want of something of ours, which says nothing of the server.
+void look::postpone() {
+  ++round_;
+  postponed_ = true;
+  step_end_ = std::min(steady_clock::now() + shortage_pause, end_);
+  await_deadline();
 }
 
 void look::connected() {
@@ -302,8 +321,7 @@ void look::connected() {
   socket_ = client_socket{context()};
   if (!failure) socket_.assign({AF_UNIX, 0}, made.socket.get(), failure);
   if (failure) {
-    // Our own shortage: it is looked at again.
-    failed(identity::verdict::refused);
+    postpone();
     return;
   }
   (void)made.socket.release();
@@ -378,15 +396,7 @@ bool look::read_head(const error_code& error) {
 }
 
 void look::await_body() {
-  if (head_.status == 204 || head_.status == 304) {
-    body_.begin(body_reader::framing::none);
-  } else if (head_.chunked) {
-    body_.begin(body_reader::framing::chunked);
-  } else if (head_.content_length) {
-    body_.begin(body_reader::framing::length, *head_.content_length);
-  } else {
-    body_.begin(body_reader::framing::until_close);
-  }
+  body_.begin(head_);
   const auto most = has_media_type(head_, "text/html") ? silence : body_pause;
   step_end_ = std::min(step_end_, steady_clock::now() + most);
   await_deadline();
@@ -424,7 +434,8 @@ void look::answered(const look_evidence& seen) {
       if (follow(seen, base_, step::base_followed)) return;
       [[fallthrough]];
     case step::base_followed:
-      if (is_good(seen.status)) under_base_ = seen;
+      // Also an error is of the app, and may be one for now.
+      if (is_good(seen.status) || is_error(seen.status)) under_base_ = seen;
       // Single-page apps are served everywhere. One that leads to the base itself knows it.
       if (under_base_ && !root_leads_to_base_) {
         ask(step::decoy, std::string{decoy_path} + "/");
@@ -436,7 +447,8 @@ void look::answered(const look_evidence& seen) {
       if (follow(seen, decoy_path, step::decoy_followed)) return;
       [[fallthrough]];
     case step::decoy_followed:
-      if (is_good(seen.status)) under_base_.reset();
+      if (is_good(seen.status) || (is_error(seen.status) && is_error(under_base_->status)))
+        under_base_.reset();
       conclude();
       return;
   }
@@ -458,7 +470,7 @@ void look::root_answered(const look_evidence& seen) {
   result_.outcome = identity::verdict::http;
   result_.status = static_cast<uint16_t>(seen.status);
   note(seen);
-  if (is_good(seen.status) || seen.status >= 500) {
+  if (is_good(seen.status) || is_error(seen.status)) {
     conclude();
     return;
   }
@@ -490,8 +502,9 @@ void look::failed(identity::verdict verdict) {
 
 void look::conclude() {
   if (closed()) return;
+  // Who leads there knows its base, whatever is there for the moment.
+  if (under_base_ || root_leads_to_base_) result_.prefix = prefix_mode::kept;
   if (under_base_) {
-    result_.prefix = prefix_mode::kept;
     result_.status = static_cast<uint16_t>(under_base_->status);
     note(*under_base_);
   }

@@ -50,6 +50,7 @@ private:
   enum class step : uint8_t { root, root_followed, base, base_followed, decoy, decoy_followed };
 
   void ask(step what, std::string path);
+  void postpone();
   bool follow(const look_evidence& seen, std::string_view below, step next);
   void bound_step();
   void step_overdue();
@@ -96,7 +97,8 @@ private:
   bool root_leads_to_base_ = false;
   std::optional<look_evidence> under_base_;  // a page there, unless it is everywhere
   bool silence_said_ = false;
-  std::optional<std::string> postponed_;  // the path to ask for when there is a socket to be had
+  std::string path_;        // of the request under way
+  bool postponed_ = false;  // until there is what it takes to send that
 };
 
 /// One TCP connect, as a health check. Owned by its thread's table; closes by itself.

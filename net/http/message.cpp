@@ -221,6 +221,13 @@ std::string_view trimmed(std::string_view text) noexcept {
   return text;
 }
 
+std::string_view take_part(std::string_view& list) noexcept {
+  const std::size_t end = std::min(list.find(';'), list.size());
+  const std::string_view part = trimmed(list.substr(0, end));
+  list.remove_prefix(std::min(end + 1, list.size()));
+  return part;
+}
+
 bool list_has(std::string_view list, std::string_view token) noexcept {
   bool found = false;
   for_each_element(
@@ -395,6 +402,18 @@ bool read_answer_head(std::string_view text, answer_head& head) {
   for (const field& f : head.fields)
     if (equal_no_case(f.name, "upgrade")) head.websocket_upgrade |= list_has(f.value, "websocket");
   return true;
+}
+
+void body_reader::begin(const answer_head& head, bool to_head) noexcept {
+  if (to_head || head.status == 204 || head.status == 304) {
+    begin(framing::none);
+  } else if (head.chunked) {
+    begin(framing::chunked);
+  } else if (head.content_length) {
+    begin(framing::length, *head.content_length);
+  } else {
+    begin(framing::until_close);
+  }
 }
 
 void body_reader::begin(framing how, uint64_t length, head_scanner::kind of) noexcept {

@@ -20,6 +20,9 @@ bool equal_no_case(std::string_view a, std::string_view b) noexcept;
 /// Without the blanks and tabs around it.
 std::string_view trimmed(std::string_view text) noexcept;
 
+/// Takes the first part off `list`, of those that semicolons divide, and returns it trimmed.
+std::string_view take_part(std::string_view& list) noexcept;
+
 /// Calls `use(element)` for every element of a comma-separated list (RFC 9110, section 5.6.1),
 /// trimmed, empty ones left out.
 template <class Use> void for_each_element(std::string_view list, Use use) {
@@ -102,6 +105,9 @@ public:
   /// `of`: a request's chunks are read to the letter, an answer's may be padded as servers do.
   void begin(
     framing how, uint64_t length = 0, head_scanner::kind of = head_scanner::kind::answer) noexcept;
+
+  /// The body of an answer (RFC 9112, section 6.3). `to_head`: the request was a HEAD.
+  void begin(const answer_head& head, bool to_head = false) noexcept;
 
   /// Takes bytes off the front and returns how many belong to the body, framing and trailers
   /// included. Stops at its end, or at the byte that is wrong. Appends the content alone to

@@ -708,16 +708,8 @@ void proxied_request::head_arrived(std::size_t length) {
     return;
   }
 
-  const bool no_body = head.method == "HEAD" || status == 204 || status == 304;
-  if (no_body) {
-    answer_body_.begin(body_reader::framing::none);
-  } else if (answer_.chunked) {
-    answer_body_.begin(body_reader::framing::chunked);
-  } else if (answer_.content_length) {
-    answer_body_.begin(body_reader::framing::length, *answer_.content_length);
-  } else {
-    answer_body_.begin(body_reader::framing::until_close);
-  }
+  answer_body_.begin(answer_, head.method == "HEAD");
+  const bool no_body = answer_body_.how() == body_reader::framing::none;
   const bool until_close = answer_body_.how() == body_reader::framing::until_close;
   const bool decode = answer_.chunked && head.version == 10;
   // What follows an answer without a body, against its own word, would be taken for the next one.

@@ -188,9 +188,7 @@ std::optional<preview_target> target_of_cookie(const request_head& head) {
     if (!equal_no_case(f.name, "cookie")) continue;
     std::string_view rest = f.value;
     while (!rest.empty()) {
-      const std::size_t end = std::min(rest.find(';'), rest.size());
-      const std::string_view pair = trimmed(rest.substr(0, end));
-      rest.remove_prefix(std::min(end + 1, rest.size()));
+      const std::string_view pair = take_part(rest);
       const std::size_t equals = pair.find('=');
       if (equals == std::string_view::npos || pair.substr(0, equals) != preview_cookie) continue;
       const std::string path = std::string{path_root} + std::string{pair.substr(equals + 1)};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -217,6 +218,35 @@ TEST_CASE("what is known is said while the base is slow, and all of it later", "
   CHECK(last.status == 200);
   CHECK(last.prefix == prefix_mode::kept);
   CHECK(look.said(identity::verdict::http).size() == 2);
+}
+
+TEST_CASE("who leads to its base knows it, whatever it answers there", "[net][look]") {
+  const bool answers = GENERATE(true, false);
+  looking look{look_words::settled};
+  look.answers(redirect("/preview/shop/ann/"));
+  std::optional<raw_peer> silent;
+  if (answers) {
+    look.answers(not_found);
+  } else {
+    silent.emplace(look.asked());
+  }
+
+  CHECK(look.concluded().prefix == prefix_mode::kept);
+  CHECK_FALSE(look.asks_more());
+}
+
+TEST_CASE("an error under the base is a page of the app, unless it is everywhere", "[net][look]") {
+  const bool everywhere = GENERATE(true, false);
+  const std::string broken = answer("500 Internal Server Error", "", "");
+  looking look;
+
+  look.answers(not_found);
+  CHECK(look.answers(broken) == "/preview/shop/ann/");
+  CHECK(look.answers(everywhere ? broken : not_found) == "/preview-none/p/u/");
+  const identity what = look.concluded();
+
+  CHECK(what.prefix == (everywhere ? prefix_mode::stripped : prefix_mode::kept));
+  CHECK(what.status == (everywhere ? 404 : 500));
 }
 
 TEST_CASE("a base that never answers is none, long before the look ends", "[net][look]") {
