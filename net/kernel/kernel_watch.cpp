@@ -55,6 +55,9 @@ error_code watch_descriptor(stream_descriptor& by, int descriptor, const os::cal
 /// The watch's thread has no connections, so its number is none of an I/O thread's.
 constexpr uint32_t no_index = std::numeric_limits<uint32_t>::max();
 
+// Reading the sockets from /proc/net takes a tenth of the time at most.
+constexpr int spared_for_look = 10;
+
 exit_status to_message(const std::optional<os::exit_status>& status) {
   exit_status result;
   if (!status) return result;
@@ -386,6 +389,7 @@ private:
   std::vector<uint64_t> inodes_;
   uint64_t look_number_ = 0;
   clock::time_point last_look_{};
+  clock::duration look_took_{};  // to read the sockets
   clock::time_point noticed_{};  // when the kernel's event behind the last look was read
   clock::time_point last_owner_search_{};
   bool look_requested_ = false;
@@ -509,6 +513,10 @@ void kernel_watcher::implementation::schedule() {
   if ((!servers_.empty() && !events_) || has_to_retry())
     interval = std::min(interval, settings_.poll_interval);
   if (look_requested_) interval = std::min(interval, settings_.least_interval);
+  if (!reader_.uses_sock_diag()) {
+    const auto spared = std::chrono::ceil<std::chrono::milliseconds>(spared_for_look * look_took_);
+    interval = std::max(interval, std::min(spared, settings_.costly_interval));
+  }
   timer_.expires_at(last_look_ + interval);
   timer_.async_wait([this](error_code aborted) {
     if (!aborted && !finished_) tick();
@@ -571,6 +579,7 @@ void kernel_watcher::implementation::look(const server_ref* asked, clock::time_p
   if (std::exchange(look_failing_, false))
     log::info("listeners_readable", "The listening sockets can be read again.");
   ++look_number_;
+  look_took_ = clock::now() - last_look_;
   update_known();
   // Before anything else is said of it: who asked is to learn it as the answer.
   for (const uint64_t generation : std::exchange(unanswered_, {})) {

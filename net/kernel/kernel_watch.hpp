@@ -30,7 +30,8 @@ struct kernel_watch_settings {
   std::chrono::milliseconds fast_interval{40};
   /// The same otherwise, while a terminal or a server is watched at all. 10 ms to 1 h.
   std::chrono::milliseconds slow_interval{80};
-  /// At least that much where the sockets are read from /proc/net, which takes some 20 ms; and
+  /// At least that much, outside a detection phase, where the sockets are read from /proc/net,
+  /// which takes some 20 ms; in one, ten times as long as a look takes, and no more than this. And
   /// between two searches for who holds them now. 100 ms to 1 h.
   std::chrono::milliseconds costly_interval{2000};
   /// How long a detection phase lasts. 1 s to 10 min.
