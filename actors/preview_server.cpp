@@ -50,6 +50,8 @@ public:
     self_->send(registry_, down_atom_v, ref_, noticed);
     decide();
     if (state().ended) return;
+    // It may be said of the sockets that it had before, and those that it has now are open.
+    if (state().moved) ports_.kernel->confirm(ref_);
     self_->delayed_send(self_, hold_, tick_atom_v);
     // No detector looks for what comes after it.
     if (description_.by_hand && description_.terminal_id.empty())
@@ -105,7 +107,9 @@ public:
     if (description_.upstream != to) self_->send(st.probe, to);
     description_.upstream = std::move(to);
     description_.listeners = std::move(listeners);
-    if (!st.down) watch_sockets();
+    st.moved = true;
+    watch_sockets();
+    if (st.down) ports_.kernel->confirm(ref_);
   }
 
   void refused(observer who) {
@@ -118,7 +122,10 @@ public:
 
   void kernel_said(const listener_state& what) {
     preview_server_state& st = state();
-    if (st.down) return;
+    if (st.down) {
+      if (what.listening && std::exchange(st.moved, false)) succeeded(own_sockets());
+      return;
+    }
     // A process that ends closes its connections before its listening socket: what it refuses or
     // cuts then is no reason to think that somebody is there.
     if (what.listening && !what.owners_alive && st.asking && st.asked_again < most_asked_again) {
@@ -210,6 +217,16 @@ private:
     } else {
       attempt_said(true);
     }
+  }
+
+  std::vector<listener_fact> own_sockets() const {
+    std::vector<listener_fact> facts;
+    for (const listener_id& one : description_.listeners) {
+      listener_fact& fact = facts.emplace_back();
+      fact.id = one;
+      fact.job_leader = description_.job_leader;
+    }
+    return facts;
   }
 
   void attempt_said(bool listening) {

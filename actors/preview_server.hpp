@@ -12,7 +12,8 @@ struct preview_server_state {
   static inline const char* name = "preview_server";
   preview_server_state() = default;
 
-  bool down = false;  // its sockets are gone
+  bool down = false;   // its sockets are gone
+  bool moved = false;  // it has other sockets than it had at first
   std::chrono::steady_clock::time_point down_since;
   caf::optional<std::chrono::steady_clock::time_point> leader_gone;  // when its job's leader ended
   bool ended = false;                   // the registry has been told that it is gone for good

@@ -169,12 +169,17 @@ public:
           ref, {stop_reason::terminal_exited, observer::kernel, is_own ? status : exit_status{}});
       }
     } else {
+      bool news = false;
       for (const server_ref& ref : servers) {
         server_entry* server = table_.find(ref);
         server->description.terminal_id.clear();
         server->info.terminal_id.clear();
+        // Nobody looks at it any more: requests go to it as it is.
+        news = news || !server->description.answers || !server->description.prefix_known;
+        use_as_it_is(*server);
       }
       keep(entry->info.key);
+      if (news) after_change(entry->info.key);
     }
     if (entry->info.pid == 0) return;  // it never ran, so nobody has heard of it
     event what;
@@ -293,6 +298,9 @@ public:
     server_description& known = entry->description;
     if (known.said_type) what.type = known.type;
     if (known.said_scheme) what.upstream.scheme = known.upstream.scheme;
+    // Somebody takes it for a server, whatever it answers.
+    what.answers = what.answers || known.by_hand;
+    what.prefix_known = what.prefix_known || known.by_hand;
     // That it was printed only matters for its rank among several. Routes that say nothing new
     // would be taken for news by a request that waits for what became of its server.
     const bool risen = what.printed && !known.printed && table_.servers_of(ref.key).size() > 1;
@@ -351,6 +359,10 @@ public:
     next.job_leader = by.front().job_leader;
     next.listeners.clear();
     for (const listener_fact& socket : by) next.listeners.push_back(socket.id);
+    // Those that it was to take over when its own were gone are the next one's.
+    std::erase_if(table_.find(ref)->description.listeners, [&](const listener_id& one) {
+      return std::find(next.listeners.begin(), next.listeners.end(), one) != next.listeners.end();
+    });
     // If it may not be had, the old one ends as if nobody had come.
     static_cast<void>(add(std::move(next)));
   }
@@ -384,12 +396,8 @@ public:
   caf::result<stop_record> remove_by_hand(uint64_t generation) {
     server_entry* entry = table_.find(generation);
     if (entry == nullptr) {
-      if (const stop_record* record = table_.record_of(generation)) {
-        stale();
-        return gone(*record);
-      }
-      return make_error(
-        errc::no_such_server, "No server has the generation " + std::to_string(generation) + ".");
+      if (table_.record_of(generation) != nullptr) stale();
+      return no_server(generation);
     }
     auto promise = self_->make_response_promise<stop_record>();
     removing_[generation].push_back(promise);
@@ -399,11 +407,7 @@ public:
 
   caf::result<server_info> make_primary(uint64_t generation) {
     server_entry* entry = table_.find(generation);
-    if (entry == nullptr || entry->removal) {
-      if (const stop_record* record = table_.record_of(generation)) return gone(*record);
-      return make_error(
-        errc::no_such_server, "No server has the generation " + std::to_string(generation) + ".");
-    }
+    if (entry == nullptr || entry->removal) return no_server(generation);
     table_.prefer(*entry);
     after_change(entry->info.ref.key);
     return entry->info;
@@ -412,11 +416,7 @@ public:
   /// Who may not see it any more is told no sooner than he is shut out.
   caf::result<server_info> share(uint64_t generation, preview_access access) {
     server_entry* entry = table_.find(generation);
-    if (entry == nullptr || entry->removal) {
-      if (const stop_record* record = table_.record_of(generation)) return gone(*record);
-      return make_error(
-        errc::no_such_server, "No server has the generation " + std::to_string(generation) + ".");
-    }
+    if (entry == nullptr || entry->removal) return no_server(generation);
     if (entry->info.access != access)
       log::info("server_access", "Who sees the preview was changed",
         {{"key", server_key(entry->info.ref.key)}, {"generation", generation},
@@ -434,9 +434,7 @@ public:
 
   caf::result<server_info> server_of(uint64_t generation) {
     if (const server_entry* entry = table_.find(generation)) return entry->info;
-    if (const stop_record* record = table_.record_of(generation)) return gone(*record);
-    return make_error(
-      errc::no_such_server, "No server has the generation " + std::to_string(generation) + ".");
+    return no_server(generation);
   }
 
   caf::result<stop_record> record_of(uint64_t generation) {
@@ -735,9 +733,12 @@ private:
   /// what is open to an endpoint whose scheme changes.
   void take_word(server_entry& entry, const server_description& what) {
     server_description& known = entry.description;
-    bool news = false;
+    // Whoever names it takes it for a server, whatever it has answered.
+    bool news = !known.answers || !known.prefix_known;
+    known.by_hand = true;
+    use_as_it_is(entry);
     if (what.said_type) {
-      news = known.type != what.type;
+      news = news || known.type != what.type;
       known.said_type = true;
       known.type = entry.info.type = what.type;
     }
@@ -748,6 +749,12 @@ private:
       known.prefix = entry.info.prefix = what.prefix;
     }
     news ? after_change(entry.info.ref.key) : keep(entry.info.ref.key);
+  }
+
+  /// Whatever it has answered, and whether it has.
+  static void use_as_it_is(server_entry& entry) {
+    entry.description.answers = entry.description.prefix_known = true;
+    if (entry.info.state == server_state::starting) entry.info.state = server_state::ready;
   }
 
   /// Whether a terminal of another workspace has the sockets that somebody has named, also if they
@@ -811,6 +818,12 @@ private:
     return make_error(errc::server_gone,
       "Generation " + std::to_string(record.ref.generation) + " of " + server_key(record.ref.key) +
         " ended at " + to_rfc3339(record.at) + " (" + std::string{to_string(record.reason)} + ").");
+  }
+
+  caf::error no_server(uint64_t generation) const {
+    if (const stop_record* record = table_.record_of(generation)) return gone(*record);
+    return make_error(
+      errc::no_such_server, "No server has the generation " + std::to_string(generation) + ".");
   }
 
   void stale() { ++counters_.stale_removals; }

@@ -109,7 +109,14 @@ server_entry* server_table::replaced_by(const server_description& description) {
     const bool same_job = old.job_leader != 0 && old.job_leader == description.job_leader;
     const bool same_program = (old.pid != 0 && old.pid == description.pid) ||
                               (!old.command.empty() && old.command == description.command);
-    if (restarting && same_job && same_program && moved == nullptr) moved = &entry;
+    if (!restarting || !same_job || !same_program) continue;
+    // Of several that one, too, which was as much somebody's choice as this is.
+    const auto chosen = [](const server_description& what) {
+      return what.upstream.port < first_ephemeral_port;
+    };
+    if (moved == nullptr ||
+        (chosen(moved->description) != chosen(description) && chosen(old) == chosen(description)))
+      moved = &entry;
   }
   return moved;
 }
@@ -293,7 +300,8 @@ server_entry* server_table::choose_primary(const workspace_key& key) {
     const auto now = rank(*best);
     const auto before = rank(*present);
     const bool by_hand = now.preferred && !before.preferred;
-    const bool coming_back = !before.answers && present->info.previous_generation != 0;
+    const bool coming_back =
+      !before.answers && (present->info.previous_generation != 0 || present->restoring);
     if (!by_hand && (before.preferred || !before.there || coming_back)) return nullptr;
     // What is shown stays, unless it shows nothing, or was only the first of several that were
     // started together.

@@ -159,6 +159,22 @@ TEST_CASE("a named server of which no sockets are known is the one that is named
   CHECK(w.status().servers.size() == 1);
 }
 
+TEST_CASE("who is named is sent requests, whatever a look shows", "[actors][by_hand]") {
+  world w;
+  const terminal_info terminal = w.open_terminal();
+  server_description silent = w.dev_server(terminal);
+  silent.answers = silent.serves_page = silent.prefix_known = false;
+  const bool found_first = GENERATE(true, false);
+  if (found_first) w.add(silent);
+
+  const server_ref server = w.add(named());
+  caf::anon_send(w.registry, identity_atom_v, server, silent);
+  w.run();
+
+  CHECK(w.io.reachable(server));
+  CHECK(w.io.route_of(server)->prefix_known);
+}
+
 TEST_CASE("what is said of a server that is there already is taken", "[actors][by_hand]") {
   world w;
   const terminal_info terminal = w.open_terminal();

@@ -200,6 +200,18 @@ TEST_CASE("of several servers of a job the one on its port, or of its program, i
     web.listeners = {{3, 5174, false}};
     CHECK(w.info_of(w.add(web)).previous_generation == second.generation);
   }
+  SECTION("of two of a program that one which was as much chosen") {
+    server_description own = w.dev_server(terminal, 41000, 3);
+    own.pid = 11;
+    own.command = "node api.js";
+    const server_ref third = w.add(own);
+    w.kernel.close(3);
+    w.run();
+    own.pid = 31;
+    own.upstream.port = 42000;
+    own.listeners = {{4, 42000, false}};
+    CHECK(w.info_of(w.add(own)).previous_generation == third.generation);
+  }
   SECTION("another program of the job is another server") {
     server_description docs = w.dev_server(terminal, 8000, 3);
     docs.pid = 13;

@@ -202,6 +202,35 @@ TEST_CASE("a socket replaced between two looks is a restart too", "[actors][rest
   CHECK(w.io.count(event_kind::server_stopped) == 0);
 }
 
+TEST_CASE(
+  "an end that was noticed of sockets which others had joined is a restart", "[actors][restart]") {
+  const bool told_first = GENERATE(true, false);
+  running_server w;
+  server_description both = w.dev_server(w.terminal);
+  both.listeners.push_back({2, 5173, false});
+  w.kernel.listening.insert(2);
+  const preview_server_actor actor = w.kernel.watching.at(w.server).reply_to;
+
+  // The kernel's word and the registry's cross, in either order.
+  if (told_first) {
+    w.add(both);
+    w.kernel.listening.erase(1);
+    caf::anon_send(actor, gone_atom_v, w.kernel.noticed);
+  } else {
+    caf::anon_send(w.registry, add_atom_v, both);
+    w.kernel.close(1);
+  }
+  w.run();
+  server_description left = w.dev_server(w.terminal, 5173, 2);
+  const server_ref next = w.add(left);
+  w.advance(10s);
+
+  CHECK(next != w.server);
+  CHECK(w.io.reachable(next));
+  CHECK(w.info_of(next).previous_generation == w.server.generation);
+  CHECK(w.io.count(event_kind::server_stopped) == 0);
+}
+
 TEST_CASE("a refusal is believed only when the kernel says that nobody listens",
   "[actors][removal][refused]") {
   running_server w;
@@ -488,6 +517,25 @@ TEST_CASE(
   CHECK(w.io.reachable(w.server));
   CHECK(w.status().servers.front().terminal_id.empty());
   CHECK(w.kernel.ladders.empty());
+}
+
+TEST_CASE(
+  "what outlives its terminal before it has answered is used as it is", "[actors][terminal]") {
+  auto settings = world::default_settings();
+  settings.terminal.on_exit = actors::on_terminal_exit::keep;
+  world w{settings};
+  const terminal_info terminal = w.open_terminal();
+  server_description silent = w.dev_server(terminal);
+  silent.answers = silent.serves_page = silent.prefix_known = false;
+  const server_ref server = w.add(silent);
+  CHECK_FALSE(w.io.reachable(server));
+
+  caf::anon_send(w.io.terminals.at(terminal.id).actor, exited_atom_v, exit_status{0, {}});
+  w.run();
+
+  CHECK(w.io.reachable(server));
+  CHECK(w.io.route_of(server)->prefix_known);
+  CHECK(w.io.count(event_kind::server_started) == 1);
 }
 
 TEST_CASE("removal by hand answers once nothing can reach the server", "[actors][removal][I2]") {

@@ -248,6 +248,23 @@ TEST_CASE("a survivor is probed before it is routed to, and keeps its generation
   CHECK(k.store.servers().at(50).description.terminal_id.empty());
 }
 
+TEST_CASE("a survivor that is shown stays so, whoever of them is probed first",
+  "[actors][store][restore]") {
+  stored_server shown = survivor();
+  shown.previous_generation = 0;
+  stored_server other = survivor(51, 2);
+  other.description.upstream.port = 3000;
+  other.description.listeners = {{2, 3000, false}};
+  other.primary = false;
+  kept_world k{{{shown, other}, {}, {}}};
+
+  k.probed(probe_outcome::alive);
+
+  CHECK(k.w.io.reachable({{"shop", "ann"}, 51}));
+  CHECK(k.w.io.route_of({{"shop", "ann"}, 50})->primary);
+  CHECK_FALSE(k.w.io.route_of({{"shop", "ann"}, 51})->primary);
+}
+
 TEST_CASE("the end of a survivor is seen as that of any other", "[actors][store][restore]") {
   kept_world k{{{survivor()}, {}, {}}};
   world& w = k.w;
