@@ -99,11 +99,15 @@ bool is_forwarding_name(std::string_view name) noexcept {
 std::string
 extended(const std::vector<field>& fields, std::string_view name, std::string_view added) {
   std::string out;
-  for (const field& f : fields) {
-    if (!equal_no_case(f.name, name) || f.value.empty()) continue;
-    out.append(f.value).append(", ");
-  }
-  return out.append(added);
+  const auto append = [&out](std::string_view value) {
+    if (value.empty()) return;
+    if (!out.empty()) out += ", ";
+    out += value;
+  };
+  for (const field& f : fields)
+    if (equal_no_case(f.name, name)) append(f.value);
+  append(added);
+  return out;
 }
 
 // The names in Connection. Those that carry the message itself cannot be named away.
@@ -459,8 +463,11 @@ void write_upstream_request(std::string& out, const forwarding& how) {
   };
   // Its elements name hosts.
   add(out, "Forwarded", extended(how.names_hidden ? nothing : believed, "forwarded", element));
-  if (how.client_address != "unix")
-    add(out, "X-Forwarded-For", extended(believed, "x-forwarded-for", how.client_address));
+  // Whoever comes by a UNIX socket has no address, but may know those before it.
+  const std::string_view last =
+    how.client_address == "unix" ? std::string_view{} : how.client_address;
+  const std::string from = extended(believed, "x-forwarded-for", last);
+  if (!from.empty()) add(out, "X-Forwarded-For", from);
   if (!how.names_hidden) {
     add(out, "X-Forwarded-Host", told("x-forwarded-host", request.host));
     add(out, "X-Forwarded-Proto", told("x-forwarded-proto", how.client_scheme));

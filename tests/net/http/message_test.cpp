@@ -394,6 +394,24 @@ TEST_CASE(
                                "127.0.0.1\r\nVia: 1.1 previewd\r\n\r\n");
 }
 
+TEST_CASE("a trusted proxy that comes by a UNIX socket says whom it speaks for", "[net][proxy]") {
+  const read_request request{
+    "GET / HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-For: 192.0.2.1\r\n"
+    "X-Forwarded-For: 192.0.2.2\r\n\r\n"};
+  const preview_target target{test::shop, 0, preview_target::address::origin, {}};
+  const endpoint upstream{.address = "127.0.0.1", .port = 3000, .scheme = scheme::http};
+  const bool trusted = GENERATE(true, false);
+  const forwarding how{request.head, target, prefix_mode::stripped, upstream, "unix", "https",
+    trusted ? peer_trust::forwarding : peer_trust::none};
+  std::string out;
+
+  write_upstream_request(out, how);
+
+  CHECK(
+    (out.find("\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n") != std::string::npos) == trusted);
+  CHECK((out.find("192.0.2.") != std::string::npos) == trusted);
+}
+
 TEST_CASE("an answer on its way to the client loses and gains what it has to", "[net][proxy]") {
   const read_request request{"GET /preview/shop/ann/x HTTP/1.1\r\nHost: localhost:4000\r\n\r\n"};
   const preview_target target{test::shop, 0, preview_target::address::path, "/preview/shop/ann"};
