@@ -26,7 +26,6 @@ namespace previewd::actors {
 
 namespace {
 
-constexpr uint16_t largest_terminal_side = 1000;
 constexpr std::size_t remembered_removals = 1024;
 
 caf::error port_taken(const endpoint& at) {
@@ -76,15 +75,7 @@ public:
 
   caf::result<terminal_info> open(terminal_request request) {
     if (shutting_down_) return make_error(errc::shutting_down, "The service is ending.");
-    if (!valid(request.key))
-      return make_error(errc::invalid_name,
-        "A project and a user have 1 to 64 characters of A-Z a-z 0-9 . _ ~ @ + -.");
-    const auto fits = [](uint16_t side) { return side >= 1 && side <= largest_terminal_side; };
-    if (!fits(request.size.columns))
-      return make_error(errc::invalid_field, "cols must be 1 to 1000.");
-    if (!fits(request.size.rows)) return make_error(errc::invalid_field, "rows must be 1 to 1000.");
-    if (!request.cwd.empty() && request.cwd.front() != '/')
-      return make_error(errc::invalid_field, "cwd must be an absolute path.");
+    if (caf::error wrong = check(request, settings_.terminal)) return wrong;
     if (caf::error over = make_room_for(request.key.user)) return over;
 
     terminal_order order{settings_.new_terminal_id(), std::move(request), {}};
@@ -97,8 +88,7 @@ public:
     entry.info.size = order.request.size;
     const terminal_spec spec = spec_of(order, settings_.terminal);
     entry.info.cwd = spec.cwd;
-    entry.info.command = spec.argv.front();
-    for (std::size_t i = 1; i < spec.argv.size(); ++i) entry.info.command += " " + spec.argv[i];
+    entry.info.command = command_line(spec.argv);
     entry.info.created_at = settings_.now();
     entry.opening = self_->make_response_promise<terminal_info>();
     const std::string id = order.id;

@@ -16,6 +16,12 @@ namespace previewd::actors {
 
 namespace {
 
+// Of what a client sends with an order, as the HTTP API takes at most; and of what is shown of it.
+constexpr std::size_t most_request_bytes = 64 * 1024;
+constexpr std::size_t most_variables = 1024;
+constexpr std::size_t most_shown = 1024;
+constexpr uint16_t largest_terminal_side = 1000;
+
 std::string_view name_of(std::string_view variable) {
   return variable.substr(0, variable.find('='));
 }
@@ -39,6 +45,28 @@ std::string account_of(std::string pattern, const workspace_key& key) {
   return pattern;
 }
 
+/// Whether another workspace would get the same account though the pattern tells them apart: `a-b`
+/// and `c` make of `{project}-{user}` what `a` and `b-c` do.
+bool shares_its_account(std::string_view pattern, const workspace_key& key) {
+  const std::size_t project = pattern.find(run_as_settings::project_placeholder);
+  const std::size_t user = pattern.find(run_as_settings::user_placeholder);
+  if (project == std::string_view::npos || user == std::string_view::npos) return false;
+  const bool project_first = project < user;
+  const std::size_t first = project_first ? project : user;
+  const std::size_t begin = pattern.find('}', first) + 1;
+  const std::string_view between = pattern.substr(begin, (project_first ? user : project) - begin);
+  const std::string joined = (project_first ? key.project : key.user) + std::string{between} +
+                             (project_first ? key.user : key.project);
+  return between.empty() || joined.find(between) != joined.rfind(between);
+}
+
+std::size_t bytes_of(const terminal_request& request) {
+  std::size_t sum = 0;
+  for (const std::string& argument : request.command) sum += argument.size();
+  for (const auto& [name, value] : request.env) sum += name.size() + value.size();
+  return sum;
+}
+
 /// Whether su(1) would keep a variable for another user who logs in.
 bool concerns_everybody(std::string_view variable) {
   const std::string_view name = name_of(variable);
@@ -47,6 +75,41 @@ bool concerns_everybody(std::string_view variable) {
 }
 
 }  // namespace
+
+caf::error check(const terminal_request& request, const terminal_settings& settings) {
+  if (!valid(request.key))
+    return make_error(errc::invalid_name,
+      "A project and a user have 1 to 64 characters of A-Z a-z 0-9 . _ ~ @ + -.");
+  const auto fits = [](uint16_t side) { return side >= 1 && side <= largest_terminal_side; };
+  if (!fits(request.size.columns))
+    return make_error(errc::invalid_field, "cols must be 1 to 1000.");
+  if (!fits(request.size.rows)) return make_error(errc::invalid_field, "rows must be 1 to 1000.");
+  if (!request.cwd.empty() && request.cwd.front() != '/')
+    return make_error(errc::invalid_field, "cwd must be an absolute path.");
+  if (request.env.size() > most_variables)
+    return make_error(errc::invalid_field, "env has more than 1024 variables.");
+  if (bytes_of(request) > most_request_bytes)
+    return make_error(errc::invalid_field, "command and env have more than 64 KiB together.");
+  if (shares_its_account(settings.run_as.account, request.key))
+    return make_error(errc::invalid_name,
+      "The account that terminal.run_as means for this workspace is that of another one, too.");
+  return {};
+}
+
+std::string command_line(const std::vector<std::string>& command) {
+  std::string line;
+  for (const std::string& argument : command) {
+    if (!line.empty()) line += ' ';
+    line += argument;
+    if (line.size() <= most_shown) continue;
+    std::size_t end = most_shown;
+    // No character is cut (RFC 3629, section 3).
+    while (end > 0 && (static_cast<unsigned char>(line[end]) & 0xc0U) == 0x80U) --end;
+    line.resize(end);
+    break;
+  }
+  return line;
+}
 
 terminal_spec spec_of(const terminal_order& order, const terminal_settings& settings) {
   const terminal_request& request = order.request;

@@ -34,6 +34,12 @@ struct terminal_order {
   std::string label;  // of its workspace's origin
 };
 
+/// Why there can be no such terminal; nothing: there can.
+caf::error check(const terminal_request& request, const terminal_settings& settings);
+
+/// A command as it is shown: its arguments with blanks between them, 1 KiB at most.
+std::string command_line(const std::vector<std::string>& command);
+
 /// The complete specification of the PTY and the process for an order.
 terminal_spec spec_of(const terminal_order& order, const terminal_settings& settings);
 

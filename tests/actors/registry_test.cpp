@@ -281,6 +281,12 @@ TEST_CASE("wrong requests get an error that names what is wrong, and change noth
     request.key.user = "../etc";
     expected = errc::invalid_name;
   }
+  SECTION("too many variables") {
+    for (int i = 0; i < 1025; ++i) request.env.emplace_back("V" + std::to_string(i), "");
+  }
+  SECTION("too long a command") {
+    request.command = {"/bin/echo", std::string(65536, 'x')};
+  }
   SECTION("no columns") {
     request.size.columns = 0;
   }

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "previewd/actors/terminal.hpp"
+#include "previewd/messages/error.hpp"
 #include "previewd/tests/actors/world.hpp"
 
 using namespace previewd;
@@ -55,6 +56,37 @@ TEST_CASE("a command is run as it is, not in a login shell", "[actors][terminal]
   CHECK(spec.argv == order.request.command);
   CHECK_FALSE(spec.login_shell);
   CHECK(spec.cwd == "/srv");
+}
+
+TEST_CASE("a command is shown as far as it is of use", "[actors][terminal]") {
+  CHECK(actors::command_line({"npm", "run", "dev"}) == "npm run dev");
+  const std::string shown = actors::command_line({"echo", std::string(1018, 'x') + "\u00e9", "y"});
+  CHECK(shown == "echo " + std::string(1018, 'x'));
+}
+
+TEST_CASE(
+  "no two workspaces that a pattern tells apart get the same account", "[actors][terminal][I6]") {
+  const auto [pattern, project, user, taken] =
+    GENERATE(table<std::string, std::string, std::string, bool>({
+      {"{project}-{user}", "shop", "ann", true},
+      {"{project}-{user}", "a-b", "c", false},
+      {"{project}-{user}", "a", "b-c", false},
+      {"x-{user}--{project}.dev", "shop-1", "ann-2", true},
+      {"x-{user}--{project}.dev", "-shop", "ann", false},
+      {"x-{user}--{project}.dev", "shop", "ann-", false},
+      {"{project}{user}", "shop", "ann", false},
+      {"dev-{user}", "a-b", "b-c", true},
+      {"", "a-b", "b-c", true},
+    }));
+  actors::terminal_settings settings;
+  settings.run_as.account = pattern;
+  terminal_request request;
+  request.key = {project, user};
+
+  const caf::error wrong = actors::check(request, settings);
+
+  CHECK(!wrong == taken);
+  if (wrong) CHECK(code_of(wrong) == errc::invalid_name);
 }
 
 TEST_CASE("a terminal of another account inherits what concerns everybody", "[actors][terminal]") {

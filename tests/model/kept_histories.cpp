@@ -14,6 +14,8 @@ const std::vector<kept_history>& kept_quiescent_histories() {
     {"a server that never answered is unreachable for a while",
       {{{op::open, 0, 0, 0}, {op::up, 0, 0, 119}, {op::probe, 0, 131, 0}, {op::probe, 0, 83, 0},
         {op::probe, 0, 0, 0}}}},
+    {"what outlives its terminal before it has answered is used as it is",
+      {{{op::keep, 0, 0, 0}, {op::open, 0, 0, 0}, {op::up, 0, 0, 171}, {op::leave, 0, 0, 0}}}},
     {"a terminal dies while a socket of another has gone unseen",
       {{{op::open, 0, 0, 0}, {op::up, 0, 0, 0}, {op::open, 0, 0, 0}, {op::vanish, 0, 0, 0},
         {op::kill, 3, 0, 0}}}},

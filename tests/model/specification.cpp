@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 namespace previewd::test {
 
@@ -127,8 +128,12 @@ void specification::shell_left(const std::string& id) {
   terminal* home = find_terminal(id);
   events.push_back("exit " + id);
   if (keeps_) {
-    for (server& one : live)
-      if (one.terminal == id) one.terminal.clear();
+    for (server& one : live) {
+      if (one.terminal != id) continue;
+      one.terminal.clear();
+      // Nobody looks at it any more.
+      if (!std::exchange(one.answers, true)) changed(one.workspace);
+    }
   } else {
     stop_all_of(id, "terminal_exited");
   }
