@@ -10,6 +10,7 @@
 #include "previewd/net/asio_types.hpp"
 #include "previewd/net/attach/control.hpp"
 #include "previewd/net/auth/grant.hpp"
+#include "previewd/net/auth/key_set.hpp"
 #include "previewd/net/terminal/terminal_hub.hpp"
 
 namespace previewd::net::attach {
@@ -48,6 +49,7 @@ enum class hands : uint8_t { on, off };
 struct right_to_attach {
   hands may = hands::on;
   std::chrono::system_clock::time_point ends = std::chrono::system_clock::time_point::max();
+  std::optional<uint64_t> key;  // that vouches for it
 };
 
 ws::websocket_limits limits_of(const attach_settings& settings) {
@@ -82,7 +84,8 @@ struct attach_server::client final : terminal::output_sink {
   }
 
   void on_attached(const terminal::attach_start& start) override {
-    from = start.from;
+    // What it knows already needs no acknowledgement.
+    from = taken = start.from;
     ready_at = start.sequence;
     lost = start.lost;
     size = start.size;
@@ -129,7 +132,13 @@ struct attach_server::client final : terminal::output_sink {
 
   void on_resized(terminal_size now) override {
     size = now;
-    if (ready && speaks == dialect::v1) tell(resize_text(now));
+    if (ready && speaks == dialect::v1) tell_size();
+  }
+
+  /// For a client that takes nothing only the newest is kept.
+  void tell_size() {
+    size_due = socket.queued_bytes() >= server.settings_.pull_below;
+    if (!size_due) tell(resize_text(size));
   }
 
   void on_end() override {
@@ -161,6 +170,7 @@ struct attach_server::client final : terminal::output_sink {
       on_the_way.pop_front();
     }
     note_progress();
+    if (size_due) tell_size();
     pull();
   }
 
@@ -272,9 +282,10 @@ struct attach_server::client final : terminal::output_sink {
   uint64_t ready_at = 0;
   uint64_t lost = 0;
   terminal_size size;
-  bool ready = false;  // all replay has been sent
-  bool ended = false;  // all output has been sent
-  bool over = false;   // nothing more is sent
+  bool size_due = false;  // it has changed, and there was no room to say so
+  bool ready = false;     // all replay has been sent
+  bool ended = false;     // all output has been sent
+  bool over = false;      // nothing more is sent
   std::optional<exit_status> exit;
   bool closed = false;  // the exit came because the terminal was closed
 };
@@ -294,7 +305,8 @@ void attach_server::open(
   const auth::grant* grant = request->grant();
   right_to_attach right;
   if (grant != nullptr)
-    right = {.may = grant->may_edit() ? hands::on : hands::off, .ends = grant->expires};
+    right = {
+      .may = grant->may_edit() ? hands::on : hands::off, .ends = grant->expires, .key = grant->key};
   auto connection = request->release();
   if (!connection) return;
   const uint64_t number = next_number_++;
@@ -351,6 +363,11 @@ void attach_server::adopt(uint64_t number, ws_connection_actor actor) {
 void attach_server::close_connection(uint64_t number) {
   const auto found = clients_.find(number);
   if (found != clients_.end()) found->second->end(ws::close_code::going_away);
+}
+
+void attach_server::withdraw(const auth::key_set& keys) {
+  for (auto& [number, each] : clients_)
+    if (each->right.key && !keys.vouches(*each->right.key)) each->end(close_unauthorized);
 }
 
 void attach_server::stop(std::function<void()> done) {

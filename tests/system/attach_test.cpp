@@ -170,6 +170,23 @@ TEST_CASE("a client that comes back gets exactly what it missed", "[system][atta
   CHECK(all.substr(0, seen.size() + second.output.size()) == seen + second.output);
 }
 
+TEST_CASE(
+  "who comes back after much output, and has missed none, holds up nothing", "[system][attach]") {
+  live_service live;
+  const std::string terminal = open_command(
+    live, {"/bin/sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x; echo done; exec cat"});
+  {
+    websocket_client first{live.port(), attach_target(terminal)};
+    REQUIRE(first.read_until("done"));
+  }
+
+  websocket_client again{live.port(), attach_target(terminal, sequence_of(live, terminal)), v1};
+  REQUIRE(control(again, "ready").is_object());
+  again.binary("typed\r");
+
+  CHECK(again.read_until("typed\r\ntyped"));
+}
+
 TEST_CASE("who has missed too much is shown the screen as it is", "[system][attach]") {
   settings wanted;
   // More than may be on its way to a client: who watches loses nothing.
