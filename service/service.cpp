@@ -485,6 +485,9 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
         identify_client(*at->http, request, token, done);
       };
     app_settings.server.engine.client_buffer = wanted.limits.client_buffer;
+    // Output comes in pieces that escapes make longer: where there is no room for one beside
+    // others, it comes alone.
+    if (wanted.limits.client_buffer < 4 * app_settings.pull_below) app_settings.pull_below = 1;
     app_settings.server.recovery.max_disconnection = wanted.socketio.recovery;
     app_settings.server.recovery.events = wanted.limits.event_ring;
     lane->socketio = std::make_unique<net::socketio::previewd_app>(
@@ -591,7 +594,12 @@ void service::reload_keys() {
   }
   const auto& keys = std::get<0>(read);
   for (auto& one : parts_->lanes)
-    one->thread.post([part = one.get(), keys] { part->http->rules()->set_keys(keys); });
+    one->thread.post([part = one.get(), keys] {
+      part->http->rules()->set_keys(keys);
+      part->socketio->withdraw(*keys);
+      part->events->withdraw(*keys);
+      part->attach->withdraw(*keys);
+    });
   log::info("reload", "The keys have been read again", {{"keys", keys->size()}});
 }
 

@@ -7,6 +7,7 @@
 
 #include "previewd/net/ask.hpp"
 #include "previewd/net/auth/grant.hpp"
+#include "previewd/net/auth/key_set.hpp"
 #include "previewd/net/terminal/terminal_hub.hpp"
 
 namespace previewd::net::api {
@@ -169,6 +170,13 @@ void event_streams::catch_up(reader& to, uint64_t seen) {
 bool event_streams::is_over(const reader& to) {
   const auth::grant* grant = to.request->grant();
   return grant != nullptr && grant->is_over();
+}
+
+void event_streams::withdraw(const auth::key_set& keys) {
+  for (auto& [number, each] : readers_) {
+    const auth::grant* grant = each->request->grant();
+    if (grant != nullptr && !keys.vouches(grant->key)) end(number);
+  }
 }
 
 void event_streams::send(reader& to, const std::shared_ptr<const std::string>& bytes) const {

@@ -17,6 +17,10 @@
 #include "previewd/net/asio_types.hpp"
 #include "previewd/net/http/exchange.hpp"
 
+namespace previewd::net::auth {
+class key_set;
+}
+
 namespace previewd::net::terminal {
 class terminal_hub;
 }
@@ -60,6 +64,9 @@ public:
 
   /// Tells all readers whose filter matches. Events come in the order of their sequence.
   void deliver(const std::shared_ptr<const encoded_event>& what);
+
+  /// Readers whose right comes from none of these keys any more go at once.
+  void withdraw(const auth::key_set& keys);
 
   std::size_t reader_count() const noexcept { return readers_.size(); }
 

@@ -12,6 +12,7 @@
 
 #include "previewd/messages/error.hpp"
 #include "previewd/net/ask.hpp"
+#include "previewd/net/auth/key_set.hpp"
 #include "previewd/net/terminal/terminal_hub.hpp"
 #include "previewd/net/terminal/utf8.hpp"
 
@@ -442,6 +443,14 @@ void previewd_app::handle(http::exchange_ptr exchange) {
 
 void previewd_app::stop(std::function<void()> done) {
   server_.stop(std::move(done));
+}
+
+void previewd_app::withdraw(const auth::key_set& keys) {
+  std::vector<uint64_t> over;
+  for (const auto& [number, who] : clients_)
+    if (who->grant && !keys.vouches(who->grant->key)) over.push_back(number);
+  for (const uint64_t number : over)
+    if (client* who = find(number)) who->peer.close();
 }
 
 /// Lets a client go whose right has ended.

@@ -21,6 +21,10 @@
 #include "previewd/net/auth/grant.hpp"
 #include "previewd/net/socketio/server.hpp"
 
+namespace previewd::net::auth {
+class key_set;
+}
+
 namespace previewd::net::terminal {
 class terminal_hub;
 }
@@ -95,6 +99,9 @@ public:
   void adopt(uint64_t number, ws_connection_actor actor);
   /// Closes a client's connection. Nothing happens if there is none with this number.
   void close_connection(uint64_t number);
+
+  /// Clients whose right comes from none of these keys any more go at once.
+  void withdraw(const auth::key_set& keys);
 
   /// Sessions that are open.
   std::size_t client_count() const noexcept { return connections_.size(); }

@@ -399,6 +399,27 @@ TEST_CASE("keys that are read again end what others vouched for", "[system][auth
     service.keys.write(secret);
     service.live->get().reload_keys();
   }
+  SECTION("also what is open") {
+    const uint16_t port = service.live->port();
+    const std::string id = service.open_terminal(ann, "ann");
+    websocket_client attached{port, "/api/terminals/" + id + "/attach", cookie};
+    event_client client{port, token_of(ann)};
+    raw_peer reader = raw_peer::connect(port);
+    reader.send("GET /api/events?project=shop&user=ann HTTP/1.1\r\nHost: localhost:" +
+                std::to_string(port) + "\r\n" + ann + "\r\n");
+    REQUIRE(attached.is_open());
+    REQUIRE(client.ask("attachTerminal", {{"terminalId", id}})["ok"] == true);
+    REQUIRE(reader.read_head().find(" 200 ") != std::string::npos);
+
+    service.keys.write(next);
+    service.live->get().reload_keys();
+
+    CHECK(attached.close_code() == 4003);
+    CHECK(client.socket().close_code() == 1000);
+    CHECK(reader.read_until("\r\n0\r\n\r\n").find("\r\n0\r\n\r\n") != std::string::npos);
+    service.keys.write(secret);
+    service.live->get().reload_keys();
+  }
   SECTION("but not bad ones") {
     service.keys.write("short");
     service.live->get().reload_keys();
