@@ -199,17 +199,24 @@ struct previewd_app::attached final : terminal::output_sink {
   void on_output(const terminal::output_chunk& chunk) override;
   void on_end() override;
 
+  void resize(terminal_size size);
   void send_text(const std::string& text, uint64_t sequence, uint64_t lost, bool replay = false);
   void send_screen(const std::string& screen, uint64_t sequence, uint64_t lost);
   void pull_if_room();
+
+  struct request {
+    reply answer;
+    uint64_t after;
+  };
 
   previewd_app& app;
   client& owner;
   const std::string id;
   std::unique_ptr<terminal::attachment> place;
   terminal::utf8_stream decoder;
-  std::optional<reply> answer;  // to the request, until attached
-  uint64_t sequence = 0;        // of the last output
+  std::vector<request> requests;      // that have no answer yet: until attached
+  std::optional<terminal_size> wish;  // the client's
+  uint64_t sequence = 0;              // of the last output
   bool started = false;
   bool full = false;   // has not asked for more, because the client's queue was full
   bool ended = false;  // all output has been sent
@@ -241,10 +248,12 @@ struct previewd_app::client {
 void previewd_app::attached::on_attached(const terminal::attach_start& start) {
   started = true;
   sequence = start.from;
-  if (answer) {
-    answer->encoded(R"({"ok":true,"sequence":)" + std::to_string(start.sequence) + R"(,"from":)" +
-                    std::to_string(start.from) + R"(,"lost":)" + std::to_string(start.lost) + "}");
-    answer.reset();
+  for (const request& each : std::exchange(requests, {})) {
+    // Counted from where each began: they may have named different sequences.
+    const uint64_t lost = start.from - std::min(start.from, each.after);
+    each.answer.encoded(R"({"ok":true,"sequence":)" + std::to_string(start.sequence) +
+                        R"(,"from":)" + std::to_string(start.from) + R"(,"lost":)" +
+                        std::to_string(lost) + "}");
   }
   if (start.screen) send_screen(*start.screen, start.from, start.lost);
   pull_if_room();
@@ -268,8 +277,9 @@ void previewd_app::attached::on_output(const terminal::output_chunk& chunk) {
 
 void previewd_app::attached::on_end() {
   if (!started) {
-    if (answer)
-      refuse(*answer, make_error(errc::terminal_not_found, "No terminal has the id " + id + "."));
+    for (const request& each : requests)
+      refuse(
+        each.answer, make_error(errc::terminal_not_found, "No terminal has the id " + id + "."));
     owner.terminals.erase(id);  // destroys *this
     return;
   }
@@ -279,6 +289,11 @@ void previewd_app::attached::on_end() {
   if (!exit) return;
   owner.peer.send(exit);
   owner.terminals.erase(id);  // destroys *this
+}
+
+void previewd_app::attached::resize(terminal_size size) {
+  wish = size;
+  place->resize(size);
 }
 
 /// What a client shows instead of output that is lost; text of its own, so that the output that
@@ -714,11 +729,17 @@ shared_packet previewd_app::exit_of(const std::string& id) const {
 bool previewd_app::attach(
   client& who, const std::string& id, uint64_t after, std::optional<reply> answer) {
   auto place = std::make_unique<attached>(*this, who, id);
-  place->answer = std::move(answer);
   place->place = parts_.terminals.attach(thread_, id, after, *place);
   if (!place->place) return false;
   place->exit = exit_of(id);
-  who.terminals[id] = std::move(place);
+  std::unique_ptr<attached>& current = who.terminals[id];
+  if (current) {
+    // Whoever asked for that one is attached by this one as well.
+    place->requests = std::move(current->requests);
+    if (current->wish) place->resize(*current->wish);
+  }
+  if (answer) place->requests.push_back({*answer, after});
+  current = std::move(place);
   return true;
 }
 
@@ -763,7 +784,13 @@ void previewd_app::detach_terminal(client& from, const json& argument, const rep
   fields read{wrapped};
   const std::string id = read.required_text("terminalId");
   if (!read.ok()) return refuse(answer, read.error());
-  from.terminals.erase(id);
+  const auto found = from.terminals.find(id);
+  if (found != from.terminals.end()) {
+    for (const attached::request& each : found->second->requests)
+      refuse(each.answer,
+        make_error(errc::not_found, "The terminal was detached before it was attached."));
+    from.terminals.erase(found);
+  }
   accept(answer);
 }
 
@@ -797,7 +824,7 @@ void previewd_app::resize_terminal(client& from, const json& argument, const rep
   with_terminal(from, id, answer, [this, id, size, answer](client& who) {
     const auto found = who.terminals.find(id);
     if (found != who.terminals.end()) {
-      found->second->place->resize(size);
+      found->second->resize(size);
       accept(answer);
       return;
     }

@@ -210,6 +210,19 @@ public:
     post("42" + id + json::array({event, argument}).dump());
     return id;
   }
+  /// Several events, each `[name, argument]`, in one payload: all of them are carried out before
+  /// anything else happens on the thread.
+  std::vector<std::string> begin_all(const json& events) {
+    std::vector<std::string> ids;
+    std::string payload;
+    for (const json& event : events) {
+      ids.push_back(std::to_string(next_id_++));
+      if (!payload.empty()) payload += '\x1e';
+      payload += "42" + ids.back() + event.dump();
+    }
+    post(payload);
+    return ids;
+  }
   json answer(const std::string& id) {
     for (;;) {
       const std::string packet = next_packet();
@@ -553,4 +566,57 @@ TEST_CASE("a terminal that cannot be opened says why", "[net][socketio]") {
   const json answer = who.ask("createTerminal", {{"projectId", "shop"}, {"userId", "ann"}});
 
   CHECK(code_of(answer) == "limit_reached");
+}
+
+TEST_CASE("an attachTerminal that another event overtakes is answered all the same",
+  "[net][socketio][terminal]") {
+  app_world world;
+  test::test_terminal terminal =
+    world.hub.open(std::vector<std::string>{"/bin/sh", "-c", "printf ready; read end"});
+  REQUIRE(world.hub.puts_out(terminal, "ready"));
+  client who{world};
+  const json at{{"terminalId", terminal.id}};
+
+  SECTION("by a detachTerminal") {
+    const auto ids = who.begin_all(
+      json::array({json::array({"attachTerminal", at}), json::array({"detachTerminal", at})}));
+    CHECK(code_of(who.answer(ids[0])) == "not_found");
+    CHECK(who.answer(ids[1])["ok"] == true);
+  }
+  SECTION("by one for another place") {
+    const json later{{"terminalId", terminal.id}, {"after", 3}};
+    const auto ids = who.begin_all(
+      json::array({json::array({"attachTerminal", at}), json::array({"attachTerminal", later})}));
+    const json first = who.answer(ids[0]);
+    const json second = who.answer(ids[1]);
+    CHECK(first["from"] == 3);
+    CHECK(first["lost"] == 3);  // of what it asked for this does not come
+    CHECK(second["from"] == 3);
+    CHECK(second["lost"] == 0);
+    CHECK(who.output_with("dy") == "dy");
+    CHECK(who.ask("detachTerminal", at)["ok"] == true);
+  }
+  world.hub.end(terminal);
+}
+
+TEST_CASE("who attaches once more keeps the size it wished for", "[net][socketio][terminal]") {
+  app_world world;
+  test::test_terminal terminal = world.hub.open(std::vector<std::string>{"/bin/cat"});
+  const json at{{"terminalId", terminal.id}};
+  const auto size = [&](unsigned columns, unsigned rows) {
+    return json{{"terminalId", terminal.id}, {"cols", columns}, {"rows", rows}};
+  };
+  client who{world};
+  client other{world};
+  for (client* each : {&who, &other}) REQUIRE(each->ask("attachTerminal", at)["ok"] == true);
+  REQUIRE(who.ask("resizeTerminal", size(100, 40))["ok"] == true);
+
+  REQUIRE(who.ask("attachTerminal", at)["ok"] == true);
+  REQUIRE(other.ask("resizeTerminal", size(120, 30))["ok"] == true);
+
+  const auto in_force = [&] { return world.hub.facts(terminal)->size; };
+  CHECK(test::eventually([&] { return in_force().rows == 30; }));
+  CHECK(in_force().columns == 100);
+  for (client* each : {&who, &other}) REQUIRE(each->ask("detachTerminal", at)["ok"] == true);
+  world.hub.end(terminal);
 }
