@@ -240,9 +240,16 @@ struct previewd_app::client {
     return {};
   }
 
+  struct waiting_call {
+    reply answer;
+    std::function<void(client&)> then;
+  };
+
   std::shared_ptr<const auth::grant> grant;  // null: nobody has to show who he is
   std::map<std::string, membership> projects;
   std::map<std::string, std::unique_ptr<attached>> terminals;  // by their ids
+  /// By terminal, while the registry is asked whose it is: the calls in the order they came in.
+  std::map<std::string, std::vector<waiting_call>> waiting;
 };
 
 void previewd_app::attached::on_attached(const terminal::attach_start& start) {
@@ -759,24 +766,52 @@ void previewd_app::attach_terminal(client& from, const json& argument, const rep
 }
 
 /// Goes on if the terminal is one that the client may see; the terminals themselves do not know
-/// whose they are. It does so at once for those that the client is attached to.
+/// whose they are. It does so at once for those that the client is attached to. Calls for one
+/// terminal go on in the order they came in.
 void previewd_app::with_terminal(
   client& from, const std::string& id, const reply& answer, std::function<void(client&)> then) {
+  if (joins_waiting(from, id, answer, then)) return;
   if (!from.grant || from.grant->covers_everything() || from.terminals.count(id) != 0)
     return then(from);
+  from.waiting[id].push_back({answer, std::move(then)});
   ask<terminal_info>(
     parts_.system, thread_, parts_.registry,
-    [this, number = from.peer.number(), id, answer, then = std::move(then)](
-      const caf::expected<terminal_info>& found) {
+    [this, number = from.peer.number(), id](const caf::expected<terminal_info>& found) {
       client* who = find(number);
       if (!who) return;
-      if (!found) return refuse(answer, found.error());
-      if (!who->may_see(found->key))
-        return refuse(
-          answer, make_error(errc::terminal_not_found, "No terminal has the id " + id + "."));
-      then(*who);
+      caf::error why;
+      if (!found) {
+        why = found.error();
+      } else if (!who->may_see(found->key)) {
+        why = make_error(errc::terminal_not_found, "No terminal has the id " + id + ".");
+      }
+      const auto calls = std::move(who->waiting.extract(id).mapped());
+      for (const client::waiting_call& each : calls) {
+        if (why) {
+          refuse(each.answer, why);
+        } else {
+          each.then(*who);
+        }
+      }
     },
     lookup_atom_v, terminal_atom_v, id);
+}
+
+/// Whether earlier calls for the terminal wait for whose it is: then this one waits behind them,
+/// whoever is attached meanwhile, or is refused.
+bool previewd_app::joins_waiting(
+  client& from, const std::string& id, const reply& answer, std::function<void(client&)>& then) {
+  const auto found = from.waiting.find(id);
+  if (found == from.waiting.end()) return false;
+  if (found->second.size() < settings_.waiting_calls) {
+    found->second.push_back({answer, std::move(then)});
+  } else {
+    refuse(answer,
+      make_error(errc::limit_reached, std::to_string(settings_.waiting_calls) +
+                                        " calls for the terminal wait already; send more when the "
+                                        "first one is answered."));
+  }
+  return true;
 }
 
 void previewd_app::detach_terminal(client& from, const json& argument, const reply& answer) {
@@ -784,14 +819,18 @@ void previewd_app::detach_terminal(client& from, const json& argument, const rep
   fields read{wrapped};
   const std::string id = read.required_text("terminalId");
   if (!read.ok()) return refuse(answer, read.error());
-  const auto found = from.terminals.find(id);
-  if (found != from.terminals.end()) {
-    for (const attached::request& each : found->second->requests)
-      refuse(each.answer,
-        make_error(errc::not_found, "The terminal was detached before it was attached."));
-    from.terminals.erase(found);
-  }
-  accept(answer);
+  std::function<void(client&)> detach = [id, answer](client& who) {
+    const auto found = who.terminals.find(id);
+    if (found != who.terminals.end()) {
+      for (const attached::request& each : found->second->requests)
+        refuse(each.answer,
+          make_error(errc::not_found, "The terminal was detached before it was attached."));
+      who.terminals.erase(found);
+    }
+    accept(answer);
+  };
+  // Not before an `attachTerminal` that waits.
+  if (!joins_waiting(from, id, answer, detach)) detach(from);
 }
 
 void previewd_app::terminal_input(client& from, const json& argument, const reply& answer) {

@@ -39,6 +39,9 @@ struct previewd_app_settings {
   std::size_t projects = 64;
   /// Most terminals that one client may be attached to.
   std::size_t terminals = 64;
+  /// Most calls of one client for one terminal that wait for whose terminal it is; more are
+  /// refused.
+  std::size_t waiting_calls = 256;
   /// Most events that wait for the snapshot of a client that joins; one that needs more is
   /// disconnected.
   std::size_t waiting_events = 4096;
@@ -146,6 +149,8 @@ private:
   static bool ends(client& who);
   void with_terminal(
     client& from, const std::string& id, const reply& answer, std::function<void(client&)> then);
+  bool joins_waiting(
+    client& from, const std::string& id, const reply& answer, std::function<void(client&)>& then);
 
   io_thread& thread_;
   previewd_app_parts parts_;

@@ -1,11 +1,13 @@
 #include "previewd/net/socketio/previewd_app.hpp"
 
+#include <algorithm>
 #include <caf/actor_cast.hpp>
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 #include <caf/event_based_actor.hpp>
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
+#include <caf/typed_response_promise.hpp>
 #include <catch2/catch.hpp>
 #include <deque>
 #include <future>
@@ -70,12 +72,31 @@ struct script {
   std::optional<std::vector<event>> missed;  // nothing: no longer held
   terminal_info terminal;
   bool refuse_to_open = false;
+  bool hold_lookups = false;  // until they are released
   std::optional<connection_id> connected;
   unsigned closed = 0;
 };
 
-caf::behavior fake_registry(caf::event_based_actor*, std::shared_ptr<watched<script>> notes) {
+caf::behavior fake_registry(caf::event_based_actor* self, std::shared_ptr<watched<script>> notes) {
+  const auto held = std::make_shared<std::vector<caf::typed_response_promise<terminal_info>>>();
   return {
+    [=](lookup_atom, terminal_atom, const std::string& id) -> caf::result<terminal_info> {
+      notes->change([&](script& s) { s.asked.push_back("lookup " + id); });
+      const script now = notes->now();
+      if (now.hold_lookups) {
+        held->push_back(self->make_response_promise<terminal_info>());
+        return held->back();
+      }
+      if (id != now.terminal.id)
+        return make_error(errc::terminal_not_found, "No terminal has the id " + id + ".");
+      return now.terminal;
+    },
+    // Answers the lookups that were held, in the order that is worst: the newest first.
+    [=](delivered_atom) {
+      const terminal_info found = notes->now().terminal;
+      for (auto each = held->rbegin(); each != held->rend(); ++each) each->deliver(found);
+      held->clear();
+    },
     [=](snapshot_atom, const std::string& project) {
       notes->change([&](script& s) { s.asked.push_back("snapshot " + project); });
       return notes->now().snapshot;
@@ -117,7 +138,9 @@ fake_connection(caf::event_based_actor* self, std::shared_ptr<watched<script>> n
 }
 
 struct app_world {
-  explicit app_world(const previewd_app_settings& with = {}) {
+  /// With a grant each client has it.
+  explicit app_world(const previewd_app_settings& with = {},
+    std::shared_ptr<const net::auth::grant> grant = nullptr) {
     config.add_message_types<caf::id_block::previewd>();
     config.set("scheduler.policy", caf::atom("sharing"));
     config.set("scheduler.max-threads", std::size_t{1});
@@ -127,10 +150,12 @@ struct app_world {
     hub.on(0, [&] {
       std::vector<net::io_thread*> threads;
       for (const auto& thread : hub.threads) threads.push_back(thread.get());
-      app = std::make_unique<previewd_app>(*threads[0], threads,
-        previewd_app_parts{*system, caf::actor_cast<registry_actor>(registry),
-          caf::actor_cast<event_source_actor>(bus), *hub.hub},
-        with);
+      previewd_app_parts parts{*system, caf::actor_cast<registry_actor>(registry),
+        caf::actor_cast<event_source_actor>(bus), *hub.hub};
+      if (grant)
+        parts.identify = [grant](const handshake&, const std::string&,
+                           const previewd_app_parts::identified& done) { done(grant); };
+      app = std::make_unique<previewd_app>(*threads[0], threads, std::move(parts), with);
     });
   }
   ~app_world() {
@@ -150,6 +175,20 @@ struct app_world {
     auto answer = exchange->promise.get_future();
     hub.threads[0]->post([this, exchange] { app->handle(exchange); });
     return answer;
+  }
+
+  /// From now on the registry knows this terminal.
+  void know(const test::test_terminal& terminal) {
+    notes->change([&](script& s) {
+      s.terminal.id = terminal.id;
+      s.terminal.key = {"shop", "ann"};
+    });
+  }
+
+  /// The registry answers lookups again.
+  void release_lookups() {
+    notes->change([](script& s) { s.hold_lookups = false; });
+    caf::anon_send(registry, delivered_atom_v);
   }
 
   void deliver(uint64_t sequence, const std::string& project, const std::string& terminal = {},
@@ -173,6 +212,16 @@ struct app_world {
   hub_world hub;
   std::unique_ptr<previewd_app> app;
 };
+
+/// The right to all of one project, and to nothing else: the registry knows whose a terminal is.
+std::shared_ptr<const net::auth::grant> grant_for(const std::string& project) {
+  auto grant = std::make_shared<net::auth::grant>();
+  grant->project = project;
+  grant->user = net::auth::any_name;
+  grant->may = net::auth::role::edit;
+  grant->expires = std::chrono::system_clock::now() + std::chrono::hours{1};
+  return grant;
+}
 
 previewd_app_settings remembering(std::chrono::milliseconds time) {
   previewd_app_settings settings;
@@ -566,6 +615,98 @@ TEST_CASE("a terminal that cannot be opened says why", "[net][socketio]") {
   const json answer = who.ask("createTerminal", {{"projectId", "shop"}, {"userId", "ann"}});
 
   CHECK(code_of(answer) == "limit_reached");
+}
+
+TEST_CASE("what is typed while the right to a terminal is looked up keeps its order",
+  "[net][socketio][terminal]") {
+  app_world world{previewd_app_settings{}, grant_for("shop")};
+  test::test_terminal terminal = world.hub.open(std::vector<std::string>{
+    "/bin/sh", "-c", "stty -echo; read line; echo \"got:$line\"; read end"});
+  world.know(terminal);
+  world.notes->change([](script& s) { s.hold_lookups = true; });
+  client who{world};
+  const json at{{"terminalId", terminal.id}};
+  const auto input = [&](const char* data) {
+    return json{{"terminalId", terminal.id}, {"data", data}};
+  };
+
+  std::vector<std::string> ids;
+  ids.push_back(who.begin("terminalInput", input("a")));
+  ids.push_back(who.begin("terminalInput", input("b")));
+  ids.push_back(who.begin("attachTerminal", at));
+  ids.push_back(who.begin("terminalInput", input("c\r")));
+  // Asked last: whatever was asked before has come to the registry too.
+  REQUIRE(who.ask("joinProject", "shop")["ok"] == true);
+  world.release_lookups();
+
+  for (const std::string& id : ids) CHECK(who.answer(id)["ok"] == true);
+  CHECK(world.hub.puts_out(terminal, "got:abc"));
+  const std::vector<std::string> asked = world.notes->now().asked;
+  CHECK(std::count(asked.begin(), asked.end(), "lookup " + terminal.id) == 1);
+  world.hub.end(terminal);
+}
+
+TEST_CASE("who detaches while its right is looked up is not attached afterwards",
+  "[net][socketio][terminal]") {
+  app_world world{previewd_app_settings{}, grant_for("shop")};
+  test::test_terminal terminal = world.hub.open(std::vector<std::string>{"/bin/cat"});
+  world.know(terminal);
+  world.notes->change([](script& s) { s.hold_lookups = true; });
+  client who{world};
+  const json at{{"terminalId", terminal.id}};
+
+  const std::string attach = who.begin("attachTerminal", at);
+  const std::string detach = who.begin("detachTerminal", at);
+  REQUIRE(who.ask("joinProject", "shop")["ok"] == true);
+  world.release_lookups();
+
+  CHECK(code_of(who.answer(attach)) == "not_found");
+  CHECK(who.answer(detach)["ok"] == true);
+  CHECK(code_of(who.ask("terminalAck", {{"terminalId", terminal.id}, {"sequence", 0}})) ==
+        "terminal_not_found");
+  world.hub.end(terminal);
+}
+
+TEST_CASE("calls that wait for the right to a terminal have a limit, and share the refusal",
+  "[net][socketio][I5]") {
+  previewd_app_settings settings;
+  settings.waiting_calls = 2;
+  app_world world{settings, grant_for("shop")};
+  world.notes->change([](script& s) {
+    s.hold_lookups = true;
+    s.terminal.key = {"other", "bob"};
+  });
+  client who{world};
+  const json input{{"terminalId", "t"}, {"data", "x"}};
+
+  const std::string first = who.begin("terminalInput", input);
+  const std::string second = who.begin("terminalInput", input);
+  const std::string third = who.begin("terminalInput", input);
+
+  CHECK(code_of(who.answer(third)) == "limit_reached");
+  world.release_lookups();
+  CHECK(code_of(who.answer(first)) == "terminal_not_found");
+  CHECK(code_of(who.answer(second)) == "terminal_not_found");
+}
+
+TEST_CASE("who goes while its right is looked up has typed nothing", "[net][socketio][terminal]") {
+  app_world world{previewd_app_settings{}, grant_for("shop")};
+  test::test_terminal terminal = world.hub.open(std::vector<std::string>{
+    "/bin/sh", "-c", "stty -echo; read line; echo \"got:$line\"; read end"});
+  world.know(terminal);
+  world.notes->change([](script& s) { s.hold_lookups = true; });
+  client gone{world};
+  client other{world};
+
+  gone.begin_all(
+    json::array({json::array({"terminalInput", {{"terminalId", terminal.id}, {"data", "a"}}}),
+      json::array({"terminalInput", {{"terminalId", terminal.id}, {"data", "b"}}})}));
+  gone.leave();
+  world.release_lookups();
+
+  CHECK(other.ask("terminalInput", {{"terminalId", terminal.id}, {"data", "c\r"}})["ok"] == true);
+  CHECK(world.hub.puts_out(terminal, "got:c"));
+  world.hub.end(terminal);
 }
 
 TEST_CASE("an attachTerminal that another event overtakes is answered all the same",
