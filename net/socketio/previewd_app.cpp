@@ -72,6 +72,14 @@ bool has_nul(const std::string& text) {
   return text.find('\0') != std::string::npos;
 }
 
+/// The payload of a `terminalExit` whose own event is not known any more. Its sequence lies before
+/// all others, so that nobody who counts them takes it for news.
+std::string exit_json(const std::string& id, const exit_status& exit) {
+  return json{{"terminalId", id}, {"exitCode", exit.code ? json(*exit.code) : json(nullptr)},
+    {"signal", exit.signal.empty() ? json(nullptr) : json(exit.signal)}, {"sequence", 0}}
+    .dump();
+}
+
 }  // namespace
 
 /// The argument of an event, read field by field. The first thing that is wrong is kept; what is
@@ -293,7 +301,8 @@ void previewd_app::attached::on_end() {
   const std::string rest = decoder.flush();
   if (!rest.empty()) send_text(rest, sequence, 0);
   ended = true;
-  if (!exit) return;
+  // It is still to come, or came so long ago that it has been forgotten.
+  if (!exit) return app.look_up_exit(owner.peer.number(), id);
   owner.peer.send(exit);
   owner.terminals.erase(id);  // destroys *this
 }
@@ -540,16 +549,42 @@ void previewd_app::deliver(const std::shared_ptr<const api::encoded_event>& what
 void previewd_app::terminal_exited(const api::encoded_event& what, const shared_packet& packet) {
   exits_.emplace_back(what.terminal_id, packet);
   if (exits_.size() > settings_.remembered_exits) exits_.pop_front();
-  for (auto& [number, who] : clients_) {
-    const auto found = who->terminals.find(what.terminal_id);
-    if (found == who->terminals.end()) continue;
-    if (found->second->ended) {
-      who->peer.send(packet);
-      who->terminals.erase(found);
-    } else {
-      found->second->exit = packet;
-    }
+  for (auto& [number, who] : clients_) tell_exit(*who, what.terminal_id, packet);
+}
+
+/// Behind the terminal's last output, if the client is attached to it.
+void previewd_app::tell_exit(client& who, const std::string& id, const shared_packet& exit) {
+  const auto found = who.terminals.find(id);
+  if (found == who.terminals.end()) return;
+  if (found->second->ended) {
+    who.peer.send(exit);
+    who.terminals.erase(found);
+  } else if (!found->second->exit) {
+    found->second->exit = exit;
   }
+}
+
+/// For a client that has got all output: tells the exit if its event does not come any more.
+void previewd_app::look_up_exit(uint64_t socket, const std::string& id) {
+  ask<terminal_info>(
+    parts_.system, thread_, parts_.registry,
+    [this, socket, id](const caf::expected<terminal_info>& found) {
+      const bool is_gone = !found && code_of(found.error()) == errc::terminal_not_found;
+      const bool has_exited =
+        found && (found->state == terminal_state::exited || !(found->exit == exit_status{}));
+      if (!is_gone && !has_exited) return;  // its event is still to come
+      const shared_packet exit =
+        main_.encode_as(0, "terminalExit", exit_json(id, found ? found->exit : exit_status{}));
+      // The event may be on its way, and nobody is to hear of the exit twice: what the registry had
+      // published by now is delivered before the event bus answers anything.
+      ask<std::vector<event>>(
+        parts_.system, thread_, parts_.events,
+        [this, socket, id, exit](const caf::expected<std::vector<event>>&) {
+          if (client* who = find(socket)) tell_exit(*who, id, exit);
+        },
+        replay_atom_v, largest_number);
+    },
+    lookup_atom_v, terminal_atom_v, id);
 }
 
 void previewd_app::join_project(client& from, const json& argument, const reply& answer) {

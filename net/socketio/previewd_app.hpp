@@ -144,6 +144,8 @@ private:
   void refuse_joining(uint64_t socket, const std::string& project, const caf::error& why);
   bool attach(client& who, const std::string& id, uint64_t after, std::optional<reply> answer);
   void terminal_exited(const api::encoded_event& what, const shared_packet& packet);
+  void look_up_exit(uint64_t socket, const std::string& id);
+  static void tell_exit(client& who, const std::string& id, const shared_packet& exit);
   shared_packet exit_of(const std::string& id) const;
   client* find(uint64_t socket) noexcept;
   static bool ends(client& who);

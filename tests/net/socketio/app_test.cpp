@@ -72,7 +72,8 @@ struct script {
   std::optional<std::vector<event>> missed;  // nothing: no longer held
   terminal_info terminal;
   bool refuse_to_open = false;
-  bool hold_lookups = false;  // until they are released
+  bool hold_lookups = false;            // until they are released
+  std::function<void()> before_replay;  // what the event bus does before it answers
   std::optional<connection_id> connected;
   unsigned closed = 0;
 };
@@ -119,7 +120,9 @@ caf::behavior fake_registry(caf::event_based_actor* self, std::shared_ptr<watche
 caf::behavior fake_event_bus(caf::event_based_actor*, std::shared_ptr<watched<script>> notes) {
   return {
     [=](replay_atom, uint64_t) -> caf::result<std::vector<event>> {
-      const auto missed = notes->now().missed;
+      const script now = notes->now();
+      if (now.before_replay) now.before_replay();
+      const auto& missed = now.missed;
       if (!missed) return make_error(errc::not_found, "no longer held");
       return *missed;
     },
@@ -163,9 +166,14 @@ struct app_world {
     hub.on(0, [&] { app->stop([&] { stopped.set_value(); }); });
     stopped.get_future().wait();
     hub.on(0, [] {});  // what it has left to the event loop is done
-    hub.on(0, [&] { app.reset(); });
     caf::anon_send_exit(registry, caf::exit_reason::user_shutdown);
     caf::anon_send_exit(bus, caf::exit_reason::user_shutdown);
+    // What it still asks is answered before it goes; one answer may lead to one more question.
+    for (int round = 0; round < 2; ++round) {
+      system->await_all_actors_done();
+      hub.on(0, [] {});
+    }
+    hub.on(0, [&] { app.reset(); });
   }
 
   std::future<http::response>
@@ -759,5 +767,68 @@ TEST_CASE("who attaches once more keeps the size it wished for", "[net][socketio
   CHECK(test::eventually([&] { return in_force().rows == 30; }));
   CHECK(in_force().columns == 100);
   for (client* each : {&who, &other}) REQUIRE(each->ask("detachTerminal", at)["ok"] == true);
+  world.hub.end(terminal);
+}
+
+TEST_CASE(
+  "the exit of a terminal that has ended long ago is told, once", "[net][socketio][terminal][I6]") {
+  previewd_app_settings settings;
+  settings.remembered_exits = 0;
+  app_world world{settings};
+  test::test_terminal terminal = world.hub.open(std::vector<std::string>{"/bin/echo", "bye"});
+  REQUIRE(world.hub.puts_out(terminal, "bye"));
+  world.hub.hub->finish(terminal.id);
+  REQUIRE(terminal.heard->becomes([](const test::told& t) { return t.drained == 1; }));
+  world.know(terminal);
+  world.notes->change([](script& s) {
+    s.terminal.state = terminal_state::exited;
+    s.terminal.exit.code = 3;
+  });
+  client who{world};
+  REQUIRE(who.ask("joinProject", "shop")["ok"] == true);
+  const auto attach = [&] {
+    REQUIRE(who.ask("attachTerminal", {{"terminalId", terminal.id}})["ok"] == true);
+    who.output_with("bye");
+  };
+  const auto told = [&](const json& exit_code) {
+    const json exit = who.next_event();
+    CHECK(exit[0] == "terminalExit");
+    CHECK(exit[1] == json{{"terminalId", terminal.id}, {"exitCode", exit_code}, {"signal", nullptr},
+                       {"sequence", 0}});
+  };
+
+  SECTION("its event is forgotten") {
+    world.deliver(7, "shop", terminal.id);
+    REQUIRE(who.next_event()[1]["sequence"] == 7);  // to the room
+    attach();
+    told(3);
+  }
+  SECTION("the registry has forgotten it too") {
+    world.notes->change([](script& s) { s.terminal.id = "another"; });
+    attach();
+    told(nullptr);
+  }
+  SECTION("its event is on its way") {
+    world.notes->change(
+      [&](script& s) { s.before_replay = [&] { world.deliver(7, "shop", terminal.id); }; });
+    attach();
+    CHECK(who.next_event() == json::array({"terminalExit", {{"sequence", 7}}}));
+  }
+  SECTION("the registry does not know its exit yet") {
+    world.notes->change([](script& s) {
+      s.terminal.state = terminal_state::running;
+      s.terminal.exit = {};
+    });
+    attach();
+    REQUIRE(
+      world.notes->becomes([](const script& s) { return s.asked.back() != "snapshot shop"; }));
+    world.deliver(7, "shop", terminal.id);
+    CHECK(who.next_event() == json::array({"terminalExit", {{"sequence", 7}}}));
+  }
+  world.deliver(8, "shop");
+  CHECK(who.next_event()[1]["sequence"] == 8);
+  // It is attached no more.
+  CHECK(code_of(who.ask("terminalAck", {{"terminalId", terminal.id}, {"sequence", 1}})) ==
+        "terminal_not_found");
   world.hub.end(terminal);
 }
