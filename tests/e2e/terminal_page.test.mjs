@@ -92,6 +92,14 @@ test('a lost connection is told, and made good without losing or doubling a byte
   assert.deepEqual(lines.map((line) => line.trim()), Array.from({length: 20}, (_, index) => `line ${index + 1} of 20`));
 });
 
+test('output that is no UTF-8 loses nothing of what is around it', limit, async () => {
+  await open();
+  // The pauses give each text an event of its own.
+  await terminal.type(String.raw`clear; sleep 0.5; printf 'a\351\351\351b-end\n'; sleep 0.5; printf 'caf\351\n'`);
+  await terminal.shows('caf\ufffd', 10_000);
+  assert.match(await terminal.text(), /^a\ufffd{3}b-end\s*$/m);
+});
+
 test('megabytes of output stay usable: Ctrl+C ends them at once', limit, async () => {
   await open();
   await terminal.type('clear; yes "a line of output that goes on and on and on"');

@@ -31,6 +31,7 @@ export class TerminalSession {
   #id: string | null = null;
   #state: SessionState = 'connecting';
   #received = 0;      // sequence after the last byte that came
+  #position = 0;      // sequence at which the next event begins; less than #received when it repeats what has come
   #parsed = 0;        // after the last byte that the screen has taken in
   #acknowledged = 0;
   #replayUntil = 0;   // up to here the screen only repeats what was; questions in it have been answered long ago
@@ -139,7 +140,8 @@ export class TerminalSession {
       }
       this.#replayUntil = answer.sequence;
       this.#missing = answer.lost > 0 && after > 0;
-      if (this.#missing) this.#received = answer.from ?? after + answer.lost;
+      this.#position = answer.from ?? after + answer.lost;
+      if (this.#missing) this.#received = this.#position;
       this.#become('live');
       this.#resize(this.#screen.cols, this.#screen.rows);
       if (this.#exit !== null && this.#received >= answer.sequence) this.#end(this.#exit);
@@ -147,6 +149,8 @@ export class TerminalSession {
   }
 
   #data(event: DataEvent): void {
+    const position = this.#position;
+    this.#position = event.sequence;
     let bytes = typeof event.data === 'string' ? this.#encoder.encode(event.data) : new Uint8Array(event.data);
     if (this.#missing || (event.lost ?? 0) > 0) {
       // What is on the screen has no continuation: what comes now begins it anew.
@@ -154,7 +158,8 @@ export class TerminalSession {
       if (!event.replay) this.#screen.write('\x1b[2m[Earlier output is no longer kept.]\x1b[0m\r\n');
     } else if (!event.replay) {
       if (event.sequence <= this.#received) return;
-      bytes = bytes.subarray(Math.max(0, this.#received - (event.sequence - bytes.length)));
+      // Not counted back from its end: what is no UTF-8 has come as more bytes than it was.
+      bytes = bytes.subarray(Math.max(0, this.#received - position));
     }
     this.#missing = false;
     this.#received = event.sequence;
