@@ -260,7 +260,7 @@ net::http::preview_pages loading_pages() {
   net::http::preview_pages pages;
   pages.loading = [](const net::http::preview_target& target) {
     const std::string status_path = target.prefix + "/.previewd/status";
-    return web::loading_page({target.key.project, target.key.user, status_path});
+    return web::loading_page({target.key.project, target.key.user, status_path, target.port});
   };
   if (const web::asset* page = web::find_asset("loading.html"))
     pages.loading_policy = page->content_security_policy;

@@ -45,8 +45,9 @@ std::string loading_page(const loading_page_options& options) {
     std::string_view name;
     std::string_view value;
   };
+  const std::string port = options.port == 0 ? std::string{} : std::to_string(options.port);
   const placeholder placeholders[] = {{"{{project}}", options.project}, {"{{user}}", options.user},
-    {"{{status}}", options.status_path}};
+    {"{{port}}", port}, {"{{status}}", options.status_path}};
 
   const auto* page = find_asset("loading.html");
   std::string_view rest = page != nullptr ? page->bytes : std::string_view{};

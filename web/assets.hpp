@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +35,7 @@ struct loading_page_options {
   /// A path on the page's own origin that answers as `GET /api/preview-status/{project}/{user}`
   /// does: below the prefix for a path address.
   std::string_view status_path = "/.previewd/status";
+  uint16_t port = 0;  // of a further server; 0: the primary one
 };
 
 /// The page for a navigation to a preview that is down: complete in itself, since on a preview's

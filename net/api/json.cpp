@@ -218,15 +218,17 @@ std::string snapshot_json(
     {"terminals", terminals_array(snapshot.terminals, facts)}, {"sequence", snapshot.sequence}});
 }
 
-std::string preview_status_json(const workspace_status& status, const address_settings& addresses) {
-  const auto primary =
-    std::find_if(status.servers.begin(), status.servers.end(), [](const server_info& server) {
-      return server.primary && server.state == server_state::ready;
+std::string preview_status_json(
+  const workspace_status& status, const address_settings& addresses, uint16_t port) {
+  const auto asked_for =
+    std::find_if(status.servers.begin(), status.servers.end(), [port](const server_info& server) {
+      const bool meant = port == 0 ? server.primary : server.upstream.port == port;
+      return meant && server.state == server_state::ready;
     });
-  const bool available = primary != status.servers.end();
+  const bool available = asked_for != status.servers.end();
   json answer{
     {"available", available},
-    {"server", available ? server_object(*primary, addresses) : json(nullptr)},
+    {"server", available ? server_object(*asked_for, addresses) : json(nullptr)},
     {"servers", servers_array(status.servers, addresses)},
   };
   if (!available)

@@ -63,8 +63,10 @@ std::string stop_json(const stop_record& record);
 std::string snapshot_json(
   const project_snapshot& snapshot, const address_settings& addresses, const facts_lookup& facts);
 
-/// The answer of `GET /api/preview-status/{project}/{user}` and of `/.previewd/status`.
-std::string preview_status_json(const workspace_status& status, const address_settings& addresses);
+/// The answer of `GET /api/preview-status/{project}/{user}` and of `/.previewd/status`: whether the
+/// primary server is available, or with a port the one there.
+std::string preview_status_json(
+  const workspace_status& status, const address_settings& addresses, uint16_t port = 0);
 
 /// One proxied WebSocket, for `GET /debug/connections`.
 struct connection_info {

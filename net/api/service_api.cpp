@@ -368,7 +368,7 @@ void service_api::handle_preview(
   } else if (is_entrance) {
     redeem(at, auth::place::preview, &preview.key);
   } else if (is_status) {
-    status_of(at, preview.key);
+    status_of(at, preview.key, preview.port);
   } else if (is_events) {
     stream_events(at, {preview.key.project, preview.key.user});
   } else {
@@ -855,7 +855,7 @@ void service_api::preview_status(const call& at) const {
     status_of(at, {at.arguments[0], at.arguments[1]});
 }
 
-void service_api::status_of(const call& at, const workspace_key& key) const {
+void service_api::status_of(const call& at, const workspace_key& key, uint16_t port) const {
   if (const auto wrong = check_key(key)) {
     refuse(at.request, wrong);
     return;
@@ -868,16 +868,17 @@ void service_api::status_of(const call& at, const workspace_key& key) const {
         "wait must be a duration of at most 60 s with its unit, for example 30s.");
       return;
     }
-    wait = *given;
+    // The registry waits for the primary alone: one that is suspended may not hide a further one.
+    if (port == 0) wait = *given;
   }
   ask_within<workspace_status>(
     wait + ask_timeout, parts_.system, at.request->thread(), parts_.registry,
-    [this, request = at.request](const caf::expected<workspace_status>& status) {
+    [this, request = at.request, port](const caf::expected<workspace_status>& status) {
       if (!status) {
         refuse(request, status.error());
         return;
       }
-      answer_json(request, 200, preview_status_json(*status, parts_.addresses));
+      answer_json(request, 200, preview_status_json(*status, parts_.addresses, port));
     },
     status_atom_v, key, caf::timespan{wait});
 }

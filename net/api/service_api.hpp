@@ -158,7 +158,7 @@ private:
   void with_terminal(const call& at, std::function<void()> then) const;
   void with_server(const call& at, uint64_t generation, std::function<void()> then) const;
   void handle_preview(const http::exchange_ptr& request, const http::preview_target& preview) const;
-  void status_of(const call& at, const workspace_key& key) const;
+  void status_of(const call& at, const workspace_key& key, uint16_t port = 0) const;
   void show_page(const call& at, const std::string& name) const;
   void answer_server(
     const call& at, uint64_t generation, const caf::expected<server_info>& server) const;

@@ -66,14 +66,21 @@ TEST_CASE(
 TEST_CASE("the loading page is complete in itself and names its workspace", "[web]") {
   const auto page = web::loading_page(
     {.project = "shop", .user = "ann", .status_path = "/preview/shop/ann/.previewd/status"});
+  CHECK(page.find("data-port=\"\"") != std::string::npos);
   CHECK(page.find("data-project=\"shop\"") != std::string::npos);
   CHECK(page.find("data-user=\"ann\"") != std::string::npos);
   CHECK(page.find("data-status=\"/preview/shop/ann/.previewd/status\"") != std::string::npos);
   CHECK(page.find("{{project}}") == std::string::npos);
   CHECK(page.find("{{user}}") == std::string::npos);
+  CHECK(page.find("{{port}}") == std::string::npos);
   CHECK(page.find("{{status}}") == std::string::npos);
   CHECK(page.find("src=\"/") == std::string::npos);
   CHECK(page.find("href=\"/") == std::string::npos);
+}
+
+TEST_CASE("the loading page of a further server names its port", "[web]") {
+  const auto page = web::loading_page({.project = "shop", .user = "ann", .port = 3001});
+  CHECK(page.find("data-port=\"3001\"") != std::string::npos);
 }
 
 TEST_CASE("names are escaped in the loading page, and never taken for placeholders", "[web]") {

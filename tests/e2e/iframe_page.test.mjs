@@ -51,11 +51,11 @@ afterEach(async () => {
   }
 });
 
-/** Starts the little app in a terminal of its own. */
-async function startApp(text) {
+/** Starts the little app in a terminal of its own, on a free port unless one is named. */
+async function startApp(text, port = 0) {
   const from = front.events.length;
   const {terminalId} = await front.ask('createTerminal', {
-    projectId: workspace.project, userId: workspace.user, command: [process.execPath, appProgram, text],
+    projectId: workspace.project, userId: workspace.user, command: [process.execPath, appProgram, text, String(port)],
   });
   const {payload} = await front.event('previewServerStarted', 20_000, from);
   assert.equal(payload.terminalId, terminalId);
@@ -138,6 +138,41 @@ test('a navigation to a preview that is down gets the loading page, which become
     assert.equal(color, 'rgb(0, 128, 0)', 'what the app links to arrives too');
     await app.stop();
   }
+});
+
+test('at a further server\'s address the loading page waits for that one, whatever the primary does', {timeout: 120_000}, async () => {
+  const {page} = browser;
+  const primary = await startApp('primary');
+  // Chosen, so that it stays primary whatever comes and while it is suspended.
+  const chosen = await fetch(`http://127.0.0.1:${service.port}/api/servers/${primary.server.generation}`, {
+    method: 'PATCH', body: JSON.stringify({primary: true}),
+  });
+  assert.equal(chosen.status, 200);
+  let further = await startApp('further');
+  const {port, originUrl, url} = further.server;
+  assert.match(originUrl, new RegExp(`//${port}--`));
+  const pathAddress = `http://127.0.0.1:${service.port}${url}/`;
+  for (const {address, primaryIs} of [
+    {address: originUrl, primaryIs: 'ready'}, {address: pathAddress, primaryIs: 'ready'}, {address: originUrl, primaryIs: 'suspended'},
+  ]) {
+    if (primaryIs === 'suspended') {
+      const seen = front.events.length;
+      process.kill(primary.server.pid, 'SIGSTOP');
+      await front.event('previewServerUnreachable', 20_000, seen);
+    }
+    await further.stop();
+    assert.equal((await page.goto(address)).status(), 503);
+    await page.getByRole('status').getByText('Terminal closed, dev server stopped').waitFor({timeout: 5_000});
+    await page.evaluate(() => (window.kept = true));
+    await page.waitForTimeout(1_500);  // in which it asks again
+    assert.equal(await page.evaluate(() => window.kept), true, 'it was loaded anew for nothing');
+
+    further = await startApp('here again', port);
+    await page.getByRole('heading', {name: 'here again'}).waitFor({timeout: 15_000});
+    assert.equal(page.url(), address);
+  }
+  await further.stop();
+  await primary.stop();
 });
 
 test('without Socket.IO the iframe page learns from the status, and goes on with both', limit, async () => {

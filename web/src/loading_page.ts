@@ -4,9 +4,10 @@ import {LoadingScreen} from './loading_screen.ts';
 import type {PreviewStatus} from './protocol.ts';
 import {WorkspaceState} from './workspace_state.ts';
 
-const {project = '', user = '', status = ''} = document.documentElement.dataset;
+const {project = '', user = '', port = '', status = ''} = document.documentElement.dataset;
 const workspace = {project, user};
-const state = new WorkspaceState(workspace);
+const further = Number(port) || null;  // the port of a further server, at whose address the status is of that one
+const state = new WorkspaceState(workspace, further);
 const screen = new LoadingScreen(document.getElementById('screen')!, `${project} / ${user}`);
 const retryPause = 1_000;  // ms after an answer that brought nothing, or none
 
@@ -32,7 +33,8 @@ async function watch(): Promise<void> {
   for (let first = true; ; first = false) {
     const asked = Date.now();
     try {
-      const answer = await fetch(status + (first ? '' : '?wait=20s'), {cache: 'no-store'});
+      // Only for the primary does the service wait.
+      const answer = await fetch(status + (first || further ? '' : '?wait=20s'), {cache: 'no-store'});
       if (answer.ok) {
         const news = (await answer.json()) as PreviewStatus;
         if (news.available) {

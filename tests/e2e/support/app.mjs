@@ -1,4 +1,4 @@
-// A dev server of few lines for tests that need none of Vite: `node app.mjs TEXT`, on a free port that it prints.
+// A dev server of few lines for tests that need none of Vite: `node app.mjs TEXT [PORT]`, on a free port or that one, which it prints.
 import http from 'node:http';
 
 const text = process.argv[2] ?? 'app';
@@ -10,4 +10,4 @@ const server = http.createServer((request, answer) => {
   answer.writeHead(200, {'content-type': 'text/html; charset=utf-8'});
   answer.end(`<!doctype html><title>${text}</title><link rel="stylesheet" href="style.css"><h1>${text}</h1>`);
 });
-server.listen(0, '127.0.0.1', () => console.log(`Local: http://localhost:${server.address().port}/`));
+server.listen(Number(process.argv[3] ?? 0), '127.0.0.1', () => console.log(`Local: http://localhost:${server.address().port}/`));

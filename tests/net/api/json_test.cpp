@@ -171,6 +171,26 @@ TEST_CASE("the preview status says what is available", "[net][api][json]") {
 }
 
 TEST_CASE(
+  "the preview status of a port says whether the server there is available", "[net][api][json]") {
+  workspace_status status;
+  status.last_stop = stopped();
+  status.servers = {vite(), further()};
+
+  const json starting = json::parse(preview_status_json(status, {}, 3001));
+  CHECK(starting["available"] == false);
+  CHECK(starting["server"].is_null());
+  CHECK(starting["servers"].size() == 2);
+  CHECK(starting["lastStop"] == stop_object);
+
+  status.servers[0].state = server_state::suspended;
+  status.servers[1].state = server_state::ready;
+  const json ready = json::parse(preview_status_json(status, {}, 3001));
+  CHECK(ready["available"] == true);
+  CHECK(ready["server"]["generation"] == 8);
+  CHECK(json::parse(preview_status_json(status, {}, 4321))["available"] == false);
+}
+
+TEST_CASE(
   "a snapshot holds servers, terminals and the sequence that events continue", "[net][api][json]") {
   project_snapshot snapshot;
   snapshot.servers = {vite()};

@@ -480,6 +480,21 @@ TEST_CASE("a preview's own status is that of its workspace, by either address", 
                       .body)["available"] == true);
 }
 
+TEST_CASE("at a further server's address the status is that server's, at once", "[net][api]") {
+  world w;
+  http::preview_target target{.key = {"shop", "ann"},
+    .port = 3001,
+    .by = http::preview_target::address::origin,
+    .prefix = {}};
+
+  CHECK(json::parse(
+          w.call("GET", "/.previewd/status?wait=30s", {}, {}, target).body)["available"] == false);
+  CHECK(w.seen.wait == caf::timespan{0});
+  CHECK(w.call("GET", "/.previewd/status?wait=30", {}, {}, target).status == 400);
+  target.port = 5173;
+  CHECK(json::parse(w.call("GET", "/.previewd/status", {}, {}, target).body)["available"] == true);
+}
+
 TEST_CASE("pages and assets come with what caches need to know", "[net][api]") {
   world w;
 
