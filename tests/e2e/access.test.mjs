@@ -33,7 +33,7 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'previewd-keys-'));
   await writeFile(join(folder, 'main.key'), secret, {mode: 0o600});
   service = await startService(['--auth.mode', 'token', '--auth.secret_file', join(folder, 'main.key')]);
-  browser = await openBrowser();
+  browser = await openBrowser({cuttable: true});
 });
 
 after(() => cleanUp([() => browser?.close(), () => service?.stop(), () => rm(folder, {recursive: true}),
@@ -92,4 +92,22 @@ test('a link lets a browser in to a preview alone', {timeout: 60_000}, async () 
 
   const terminal = (await opened.json()).id;
   await fetch(`http://127.0.0.1:${service.port}/api/terminals/${terminal}`, {method: 'DELETE'});
+});
+
+test('a page whose session has ended connects again when there is a new one', {timeout: 60_000}, async () => {
+  const {context, page} = browser;
+  await page.goto(await linkTo('terminal'));
+  await page.locator('[data-link=connected]').waitFor();
+  await context.clearCookies();
+  await browser.cut();
+  browser.mend();
+  await page.locator('[data-link=lost]').waitFor();
+  await page.waitForTimeout(2_000);  // in which it is refused
+  assert.equal(await page.locator('#link').getAttribute('data-link'), 'lost');
+
+  const tab = await context.newPage();
+  await tab.goto(await linkTo('terminal'));
+
+  await page.locator('[data-link=connected]').waitFor({timeout: 10_000});
+  await tab.close();
 });

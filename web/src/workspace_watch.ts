@@ -18,6 +18,7 @@ interface Listener {
 const answerTimeout = 10_000;  // ms, for an acknowledgement
 const firstPoll = 1_500;       // ms without a connection until the status is asked for instead
 const pollPause = 2_000;       // ms between two answers of the status
+const refusedPause = 2_000;    // ms after the service has refused a connection until it is asked again
 
 /**
  * Keeps a workspace's state current: by events as they happen, and while there is no connection for them by asking for the
@@ -30,6 +31,7 @@ export class WorkspaceWatch {
   readonly #listener: Listener;
   #poll: ReturnType<typeof setTimeout> | undefined;
   #polling: AbortController | null = null;
+  #again: ReturnType<typeof setTimeout> | undefined;
 
   /** Watches a workspace, or with a `port` one server of it. */
   constructor(workspace: Workspace, listener: Listener, port: number | null = null) {
@@ -49,7 +51,10 @@ export class WorkspaceWatch {
       this.#listener.link?.('lost');
       this.#pollSoon(firstPoll);
     });
-    this.socket.on('connect_error', () => this.#pollSoon(0));
+    this.socket.on('connect_error', () => {
+      this.#pollSoon(0);
+      this.#connectAgain();
+    });
     for (const name of serverEvents) {
       this.socket.on(name, (payload) => {
         if (this.#state.event(name, payload)) this.#listener.changed(this.#state.view, name);
@@ -110,6 +115,15 @@ export class WorkspaceWatch {
     } catch {
       return false;
     }
+  }
+
+  /** A connection that was refused socket.io-client gives up, but the right to it may come back: by a new link in another tab. */
+  #connectAgain(): void {
+    if (this.socket.active || this.#again !== undefined) return;
+    this.#again = setTimeout(() => {
+      this.#again = undefined;
+      if (!this.socket.active) this.socket.connect();
+    }, refusedPause);
   }
 
   #pollSoon(delay: number): void {
