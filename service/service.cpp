@@ -68,6 +68,16 @@ uint64_t clock_number() {
                                  .count());
 }
 
+/// What a proxy before the service makes of its scheme and port.
+std::optional<net::http::front_address> front_of(const settings& wanted) {
+  const auto& given = wanted.public_names.address;
+  if (!given) return std::nullopt;
+  const bool https = given->scheme == url_scheme::https;
+  const uint16_t own = https ? 443 : 80;
+  return net::http::front_address{
+    https ? scheme::https : scheme::http, given->port != 0 ? given->port : own};
+}
+
 net::http::http_settings http_settings_of(const settings& wanted, std::size_t threads) {
   net::http::http_settings http;
   http.hold = wanted.proxy.hold;
@@ -91,6 +101,7 @@ net::http::http_settings http_settings_of(const settings& wanted, std::size_t th
                        : wanted.preview.path == path_addresses::on;
   http.paths = paths ? net::http::path_addresses::on : net::http::path_addresses::off;
   http.public_hosts = wanted.public_names.hosts;
+  http.front = front_of(wanted);
   http.auth_origins = wanted.auth.origins;
   if (wanted.auth.mode == auth_mode::forward) http.withheld_cookies = wanted.auth.forward_cookies;
   http.frame_ancestors = wanted.preview.frame_ancestors;
@@ -402,6 +413,11 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
     if (listener.at.port == 0) continue;
     addresses.port = listener.at.port;
     break;
+  }
+  if (const auto front = front_of(wanted)) {
+    addresses.scheme = to_string(front->scheme);
+    addresses.port = front->port;
+    addresses.hosts = wanted.public_names.hosts;
   }
 
   std::vector<net::io_thread*> io_threads;

@@ -44,6 +44,16 @@ enum class preview_sharing : uint8_t { members, project, everyone };
 /// Whether `/metrics` answers under every host name and to every origin.
 enum class metrics_visibility : uint8_t { guarded, open };
 
+enum class url_scheme : uint8_t { http, https };
+
+/// By which scheme and port browsers reach the service, where a proxy before it has others.
+struct public_address {
+  url_scheme scheme = url_scheme::https;
+  uint16_t port = 0;  // 0: the scheme's own
+
+  friend bool operator==(const public_address&, const public_address&) = default;
+};
+
 /// All settings of the service, in the groups of their names: `health.interval` is
 /// `settings.health.interval`. The defaults here are those of docs/settings.md. `load_settings`
 /// fills and checks it; an embedding application may fill it by hand.
@@ -126,7 +136,8 @@ struct settings {
 
   struct {
     std::vector<std::string> hosts;  // further names under which the service is reached, lower case
-  } public_names;                    // `public.hosts`: the group's name is a word of C++
+    std::optional<public_address> address;  // of those names and of previews; none: the listeners'
+  } public_names;  // `public.hosts` and so on: the group's name is a word of C++
 
   struct {
     auth_mode mode = auth_mode::none;

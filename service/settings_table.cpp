@@ -321,6 +321,37 @@ problem read_origin(std::string_view written, std::string& result) {
   return std::nullopt;
 }
 
+constexpr uint16_t usual_port(url_scheme scheme) {
+  return scheme == url_scheme::https ? 443 : 80;
+}
+
+problem read_public_address(std::string_view written, std::optional<public_address>& result) {
+  if (written.empty()) {
+    result.reset();
+    return std::nullopt;
+  }
+  const std::string text = lower(written);
+  const std::size_t colon = std::min(text.find(':'), text.size());
+  const std::string_view scheme = std::string_view{text}.substr(0, colon);
+  public_address read;
+  if (scheme == "http") read.scheme = url_scheme::http;
+  bool good = scheme == "http" || scheme == "https";
+  if (colon < text.size()) {
+    const uint16_t port = read_port(std::string_view{text}.substr(colon + 1)).value_or(0);
+    good = good && port != 0;
+    if (port != usual_port(read.scheme)) read.port = port;
+  }
+  if (!good)
+    return quoted(written) + " is no scheme with a port or without; write for example https:8443";
+  result = read;
+  return std::nullopt;
+}
+
+std::string show_address(const public_address& value) {
+  const std::string scheme = value.scheme == url_scheme::https ? "https" : "http";
+  return value.port == 0 ? scheme : scheme + ':' + std::to_string(value.port);
+}
+
 /// A source of a CSP `frame-ancestors` directive; only what could break out of the header is
 /// refused.
 problem read_frame_ancestor(std::string_view written, std::string& result) {
@@ -520,6 +551,22 @@ setting listen(std::vector<listen_address>& field) {
   return result;
 }
 
+setting address_for_browsers(std::optional<public_address>& field) {
+  setting result;
+  result.name = "public.address";
+  result.value = "SCHEME";
+  result.allowed = "http or https, which may have :PORT after it";
+  result.meaning =
+    "by which scheme, and port unless it is the scheme's own, browsers reach public.hosts and "
+    "previews, where a proxy before the service has others than the service itself";
+  result.set = one_value([&field](const std::string& written) {
+    auto wrong = check_characters(written);
+    return wrong ? wrong : read_public_address(written, field);
+  });
+  result.show = [&field] { return std::vector{field ? show_address(*field) : std::string{}}; };
+  return result;
+}
+
 /// What `service::change` takes over while the service runs. Whatever would need more than a new
 /// value, for what begins afterwards, is not among it.
 constexpr std::array<std::string_view, 21> live{"tls.certificate_file", "tls.key_file",
@@ -554,6 +601,7 @@ std::vector<setting> setting_table(settings& target) {
   add(
     texts("public.hosts", target.public_names.hosts, "NAME", "host names without a port", read_host,
       "further names under which the service is reached, beside loopback addresses and localhost"));
+  add(address_for_browsers(target.public_names.address));
   add(text("tls.certificate_file", target.tls.certificate_file, "PATH", "an absolute path",
     read_path_or_none,
     "a certificate in PEM, followed by those that vouch for it; with it every TCP address speaks "

@@ -171,11 +171,15 @@ json payload_of(const event& what, const address_settings& addresses) {
 
 }  // namespace
 
-std::string origin_of(std::string_view label, const address_settings& addresses) {
-  std::string origin = addresses.scheme + "://" + std::string{label} + "." + addresses.domain;
+std::string origin_at(std::string_view host, const address_settings& addresses) {
+  std::string origin = addresses.scheme + "://" + std::string{host};
   const uint16_t own = addresses.scheme == "https" ? 443 : 80;
   if (addresses.port != own) origin += ":" + std::to_string(addresses.port);
   return origin;
+}
+
+std::string origin_of(std::string_view label, const address_settings& addresses) {
+  return origin_at(std::string{label} + "." + addresses.domain, addresses);
 }
 
 std::string server_origin(const server_info& server, const address_settings& addresses) {

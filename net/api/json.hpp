@@ -27,7 +27,13 @@ struct address_settings {
   std::string domain = "preview.localhost";  // `preview.domain`
   uint16_t port =
     4000;  // the port that browsers see; left out of a URL where it is the scheme's own
+  /// Names of the service that browsers reach by these alone (`public.address`); by other names
+  /// they reach it as their requests say.
+  std::vector<std::string> hosts = {};
 };
+
+/// `http://{host}:{port}` without a final slash.
+std::string origin_at(std::string_view host, const address_settings& addresses);
 
 /// `http://{label}.{domain}:{port}` without a final slash, the origin of a workspace's own address.
 std::string origin_of(std::string_view label, const address_settings& addresses);

@@ -15,6 +15,7 @@
 #include "previewd/net/http/access.hpp"
 #include "previewd/net/http/pages.hpp"
 #include "previewd/net/http/preview_target.hpp"
+#include "previewd/net/http/router.hpp"
 #include "previewd/net/terminal/terminal_hub.hpp"
 
 namespace previewd::net::api {
@@ -173,6 +174,16 @@ void take_in(const found_listeners& found, server_description& what) {
   what.terminal_id = found.terminal_id;
   what.pid = first.owners.empty() ? 0 : first.owners.front();
   what.command = first.command;
+}
+
+/// The service's own origin: that of browsers, where the settings say it, else that of the request.
+std::string own_origin(const http::exchange& request, const address_settings& addresses) {
+  const std::string_view asked = request.head().host;
+  const auto host = http::split_host(asked);
+  const auto& known = addresses.hosts;
+  if (host && std::find(known.begin(), known.end(), host->name) != known.end())
+    return origin_at(host->name, addresses);
+  return std::string{request.scheme()} + "://" + std::string{asked};
 }
 
 }  // namespace
@@ -993,8 +1004,7 @@ void service_api::hand_over(const call& at) const {
       what.session.at = auth::place::service;
       what.path = "/terminal/" + key.project + "/" + key.user;
       answer_hand_over(request, std::move(what),
-        std::string{request->scheme()} + "://" + std::string{request->head().host} +
-          std::string{http::service_entrance});
+        own_origin(*request, parts_.addresses) + std::string{http::service_entrance});
       return;
     }
     what.session.at = auth::place::preview;

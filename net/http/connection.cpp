@@ -56,7 +56,11 @@ std::string_view connection::scheme_of(const request_head& head) const noexcept 
   const std::string_view told =
     trust_ == peer_trust::forwarding ? forwarded_scheme(head) : std::string_view{};
   if (!told.empty()) return told;
-  return over_ == transport::tls ? "https" : "http";
+  if (over_ == transport::tls) return "https";
+  // Browsers come by these names through a proxy, also one that says nothing or is not believed.
+  const auto& front = core_.settings.front;
+  if (front && is_public(head.host, core_.settings)) return to_string(front->scheme);
+  return "http";
 }
 
 error_code connection::start(os::unique_fd socket, std::string_view read_already) {

@@ -37,7 +37,8 @@ public:
 
   const request_head& head() const noexcept { return head_; }
   const std::string& client_address() const noexcept { return client_address_; }
-  /// `http` or `https`: by what the client reached us, or the front proxy that we believe.
+  /// `http` or `https`: by what the client reached us, or the front proxy that we believe or that
+  /// the settings know of.
   std::string_view scheme() const noexcept { return scheme_of(head_); }
   /// The same for a head that is not the connection's any more.
   std::string_view scheme_of(const request_head& head) const noexcept;

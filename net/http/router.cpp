@@ -50,13 +50,26 @@ std::optional<std::string> decoded(std::string_view segment) {
   return out;
 }
 
+bool is_public_host(std::string_view name, const http_settings& settings) {
+  return std::find(settings.public_hosts.begin(), settings.public_hosts.end(), name) !=
+         settings.public_hosts.end();
+}
+
 bool is_service_name(std::string_view name, const http_settings& settings) {
   if (name == "localhost") return true;
   boost::system::error_code not_numeric;
   const auto address = asio::ip::make_address(std::string{name}, not_numeric);
   if (!not_numeric && address.is_loopback()) return true;
-  return std::find(settings.public_hosts.begin(), settings.public_hosts.end(), name) !=
-         settings.public_hosts.end();
+  return is_public_host(name, settings);
+}
+
+// What a name has before `.{preview_domain}`; empty: it is none of a preview.
+std::string_view label_of(std::string_view name, const http_settings& settings) {
+  const std::string_view domain = settings.preview_domain;
+  if (name.size() <= domain.size() + 1) return {};
+  const std::size_t dot = name.size() - domain.size() - 1;
+  return name[dot] == '.' && name.substr(dot + 1) == domain ? name.substr(0, dot)
+                                                            : std::string_view{};
 }
 
 // The one of `auth_origins` that a page is of; null: none.
@@ -81,7 +94,11 @@ bool is_service_origin(
   const auto from = split_host(origin.substr(colon + 3));
   if (!from || !is_service_name(from->name, settings)) return false;
   const uint16_t usual = https ? 443 : 80;
-  return (from->port != 0 ? from->port : usual) == (host.port != 0 ? host.port : usual);
+  const uint16_t port = from->port != 0 ? from->port : usual;
+  // Behind a proxy a public name has this one origin, whatever port the proxy puts into Host.
+  if (settings.front && is_public_host(from->name, settings))
+    return https == (settings.front->scheme == scheme::https) && port == settings.front->port;
+  return port == (host.port != 0 ? host.port : usual);
 }
 
 bool is_same_host(std::string_view origin, const request_head& head) noexcept {
@@ -237,13 +254,8 @@ response preflight_answer(const request_head& head) {
 routing
 choose_route(const request_head& head, const http_settings& settings, const route_table& routes) {
   const auto host = split_host(head.host);
-  if (host && host->name.size() > settings.preview_domain.size() + 1) {
-    const std::size_t dot = host->name.size() - settings.preview_domain.size() - 1;
-    if (host->name[dot] == '.' &&
-        std::string_view{host->name}.substr(dot + 1) == settings.preview_domain)
-      return route_origin(
-        head, *host, std::string_view{host->name}.substr(0, dot), settings, routes);
-  }
+  const std::string_view label = host ? label_of(host->name, settings) : std::string_view{};
+  if (!label.empty()) return route_origin(head, *host, label, settings, routes);
   if (host && is_open_path(head.path, settings)) return to_service();
   if (!host || !is_service_name(host->name, settings))
     return answered(error_answer(head, 403, to_code(errc::host_not_allowed),
@@ -299,6 +311,12 @@ std::optional<host_and_port> split_host(std::string_view host) {
   for (char& c : result.name)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   return result;
+}
+
+bool is_public(std::string_view host, const http_settings& settings) {
+  const auto parts = split_host(host);
+  return parts &&
+         (is_public_host(parts->name, settings) || !label_of(parts->name, settings).empty());
 }
 
 std::optional<preview_path_parts> parse_preview_path(std::string_view path) {

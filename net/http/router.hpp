@@ -41,6 +41,10 @@ struct host_and_port {
 /// Nothing: malformed.
 std::optional<host_and_port> split_host(std::string_view host);
 
+/// Whether it is one of `public_hosts`, or below `preview_domain`: what browsers reach by `front`,
+/// if there is one. `host`: with a port or without.
+bool is_public(std::string_view host, const http_settings& settings);
+
 /// `/preview/{project}/{user}[:{port}]` at the front of a path.
 struct preview_path_parts {
   workspace_key key;

@@ -44,6 +44,13 @@ constexpr std::size_t workspace_counters = 4096;
 
 using stream_protocol = asio::generic::stream_protocol;
 
+std::string origin_of(const front_address& front, const std::string& host) {
+  const bool https = front.scheme == scheme::https;
+  const uint16_t own = https ? 443 : 80;
+  return (https ? "https://" : "http://") + host +
+         (front.port == own ? std::string{} : ":" + std::to_string(front.port));
+}
+
 std::string sources_of(const http_settings& settings) {
   std::string out;
   const auto add = [&out](std::string_view source) {
@@ -60,6 +67,10 @@ std::string sources_of(const http_settings& settings) {
   add(own + "localhost{port}");
   add(own + "127.0.0.1{port}");
   for (const std::string& host : settings.public_hosts) {
+    if (settings.front) {
+      add(origin_of(*settings.front, host));
+      continue;
+    }
     if (http) add("http://" + host + "{port}");
     add("https://" + host + "{port}");
   }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "previewd/messages/server.hpp"
 #include "previewd/net/http/trusted_peers.hpp"
 
 namespace previewd::net::http {
@@ -19,6 +20,13 @@ enum class metrics_access : uint8_t { guarded, open };
 
 /// What is spoken on a connection to a client: HTTP as it is, or inside TLS.
 enum class transport : uint8_t { plain, tls };
+
+/// By which scheme and port browsers reach the service through a proxy before it
+/// (`public.address`).
+struct front_address {
+  previewd::scheme scheme = previewd::scheme::https;
+  uint16_t port = 443;
+};
 
 /// Settings of one thread's HTTP server and proxy. Times are durations of the steady clock.
 struct http_settings {
@@ -77,6 +85,8 @@ struct http_settings {
   path_addresses paths = path_addresses::on;
   metrics_access metrics = metrics_access::guarded;
   std::vector<std::string> public_hosts;  // further names of the service, lower case
+  /// How browsers reach `public_hosts` and previews; none given: as the listeners speak.
+  std::optional<front_address> front;
   std::vector<std::string> auth_origins;  // further origins that may use the service, lower case
   /// Cookies by which the application that is asked (`forward.hpp`) knows its users: no server
   /// behind a preview gets or sets one.

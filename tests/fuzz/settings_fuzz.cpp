@@ -217,6 +217,13 @@ const std::map<std::string_view, predicate>& predicates() {
         return is_place(text) && colon != std::string_view::npos && !has(text.substr(colon), "]");
       }},
     {"public.hosts", is_host},
+    {"public.address",
+      [](std::string_view text) {
+        if (text.empty() || text == "http" || text == "https") return true;
+        const std::string_view secure = without(text, "https:");
+        const std::string_view port = secure.empty() ? without(text, "http:") : secure;
+        return !port.empty() && all(port, digits) && amount(port) >= 1 && amount(port) <= 65535;
+      }},
     {"tls.certificate_file", [](std::string_view text) { return text.empty() || is_path(text); }},
     {"tls.key_file", [](std::string_view text) { return text.empty() || is_path(text); }},
     {"preview.domain",

@@ -158,6 +158,12 @@ TEST_CASE(
     {"--auth.origins", "https://ide.example.com/", "is not an origin"},
     {"--auth.origins", "null", "is not an origin"},
     {"--public.hosts", "a b", "public.hosts: \"a b\" is not a host name"},
+    {"--public.address", "https://ide.example.com",
+      "public.address: \"https://ide.example.com\" is no scheme with a port or without"},
+    {"--public.address", "ftp:21", "public.address: \"ftp:21\" is no scheme"},
+    {"--public.address", "https:", "public.address: \"https:\" is no scheme"},
+    {"--public.address", "https:0", "public.address: \"https:0\" is no scheme"},
+    {"--public.address", "https:65536", "public.address: \"https:65536\" is no scheme"},
     {"--preview.domain", "-x.localhost", "preview.domain: \"-x.localhost\" is not a DNS name"},
     {"--preview.frame_ancestors", "a; script-src *",
       "preview.frame_ancestors: \"a; script-src *\" is not a source"},
@@ -328,6 +334,22 @@ TEST_CASE("an empty settings file changes nothing", "[service][settings]") {
   temporary_folder folder;
 
   CHECK(loaded(load({"--config", folder.write("config.toml", "")})).health.interval == 5s);
+}
+
+TEST_CASE("the address that browsers know is a scheme, and a port that is not its own",
+  "[service][settings]") {
+  const auto read = [](const char* written) {
+    return loaded(load({}, {std::string{"PREVIEWD_PUBLIC_ADDRESS="} + written}))
+      .public_names.address;
+  };
+
+  CHECK(read("") == std::nullopt);
+  CHECK(read("HTTPS") == public_address{url_scheme::https, 0});
+  CHECK(read("https:443") == public_address{url_scheme::https, 0});
+  CHECK(read("https:8443") == public_address{url_scheme::https, 8443});
+  CHECK(read("http:443") == public_address{url_scheme::http, 443});
+  CHECK_THAT(stopped(load({"check-config", "--public.address", "http:80"})).out,
+    Catch::Contains("public.address = http  # --public.address\n"));
 }
 
 TEST_CASE("nobody who may frame a preview is not the same as nothing said", "[service][settings]") {

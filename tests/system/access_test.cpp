@@ -380,6 +380,47 @@ TEST_CASE("by https no other host can take a session's place", "[system][auth][I
   CHECK(dev.last().find("theme=dark") != std::string::npos);
 }
 
+TEST_CASE(
+  "behind a proxy every address is one that browsers can reach", "[system][auth][addresses][I6]") {
+  const guarded_service service{[](settings& wanted) {
+    wanted.preview.domain = "preview.example.com";
+    wanted.public_names.hosts = {"ide.example.com"};
+    wanted.public_names.address = public_address{url_scheme::https, 8443};
+  }};
+  const noting_server dev;
+  const std::string host = "shop--ann.preview.example.com:8443";
+  const std::string ide = ann + "Host: ide.example.com\r\n";
+
+  const http_answer added = service.ask(
+    ide, "POST /api/servers", {{"project", "shop"}, {"user", "ann"}, {"port", dev.port()}});
+  REQUIRE(added.status == 201);
+  CHECK(json::parse(added.body).at("originUrl").get<std::string>() == "https://" + host + "/");
+  const std::string preview = hand_over(service, ann, {});
+  CHECK(preview.rfind("https://" + host + "/.previewd/enter?code=", 0) == 0);
+  const std::string terminal = hand_over(service, ide, {{"page", "terminal"}});
+  CHECK(terminal.rfind("https://ide.example.com:8443/enter?code=", 0) == 0);
+
+  // The proxy says nothing of its scheme, and is not trusted.
+  const http_answer entered =
+    service.ask(browser_at(host), "GET " + preview.substr(preview.find("/.previewd/")));
+  CHECK(entered.status == 303);
+  CHECK(field_of(entered, "Set-Cookie").rfind("__Host-previewd_session=", 0) == 0);
+  CHECK(
+    service.ask(ide + "Origin: https://ide.example.com:8443\r\n", "GET /api/terminals").status ==
+    200);
+  CHECK(
+    service.ask(ide + "Origin: http://ide.example.com\r\n", "GET /api/terminals").status == 403);
+  const http_answer opened = service.ask(ann, "POST /api/terminals",
+    {{"project", "shop"}, {"user", "ann"},
+      {"command", {"/bin/sh", "-c", "echo origin=$PREVIEWD_ORIGIN; exec sleep 1000"}}});
+  REQUIRE(opened.status == 201);
+  const std::string id = json::parse(opened.body).at("id");
+  CHECK(eventually([&] {
+    return service.ask(ann, "GET /api/terminals/" + id + "/output")
+             .body.find("origin=https://" + host + "\r\n") != std::string::npos;
+  }));
+}
+
 TEST_CASE("keys that are read again end what others vouched for", "[system][auth][I6]") {
   guarded_service service;
   const std::string cookie =

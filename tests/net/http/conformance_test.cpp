@@ -3,11 +3,13 @@
 #include <iterator>
 #include <string>
 
+#include "previewd/net/http/router.hpp"
 #include "previewd/tests/net/http/conformance_rows.hpp"
 #include "previewd/tests/net/http/world.hpp"
 
 using namespace previewd;
 using namespace previewd::test;
+using net::http::front_address;
 using net::http::http_settings;
 
 namespace {
@@ -535,6 +537,32 @@ TEST_CASE("who may frame a preview is said where its server forbids it, if anybo
   CHECK((answer.find("X-Frame-Options: DENY") != std::string::npos) == left_alone);
   CHECK((answer.find("\r\nContent-Security-Policy: frame-ancestors 'self' http://localhost:4000 "
                      "http://127.0.0.1:4000\r\n") == std::string::npos) == left_alone);
+}
+
+TEST_CASE("behind a proxy previews go by the scheme and port that browsers know",
+  "[net][conformance][addresses]") {
+  http_settings settings = strict();
+  settings.public_hosts = {"ide.example.com"};
+  settings.front = front_address{scheme::https, 8443};
+  conformance_world world{settings};
+  raw_peer client = world.connect();
+  client.send("GET / HTTP/1.1\r\nHost: " + host + ":8443\r\n\r\n");
+  raw_peer server = world.upstream.accept();
+  const std::string seen = server.read_head();
+
+  server.send(
+    world.filled("HTTP/1.1 302 Found\r\nLocation: http://{server}/there\r\n"
+                 "X-Frame-Options: DENY\r\nContent-Length: 0\r\n\r\n"));
+  const std::string answer = client.read_head();
+
+  CHECK(seen.find("\r\nX-Forwarded-Proto: https\r\n") != std::string::npos);
+  CHECK(answer.find("\r\nLocation: https://" + host + ":8443/there\r\n") != std::string::npos);
+  CHECK(answer.find(" https://ide.example.com:8443\r\n") != std::string::npos);
+  CHECK(answer.find("http://ide.example.com") == std::string::npos);
+  // Who comes by another name comes past the proxy.
+  CHECK(net::http::is_public(host, settings));
+  CHECK(net::http::is_public("IDE.example.com:4000", settings));
+  CHECK_FALSE(net::http::is_public("localhost:8443", settings));
 }
 
 TEST_CASE("an origin that no workspace has is a page for a browser and a problem for the rest",

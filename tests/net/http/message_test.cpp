@@ -279,6 +279,50 @@ TEST_CASE(
   if (where.target) CHECK(where.target->port == r.port);
 }
 
+TEST_CASE("behind a proxy a public name has the one origin that browsers know",
+  "[net][router][addresses][I6]") {
+  using kind = routing::kind;
+  route_table routes{10};
+  routes.apply(test::routes_of(1, {test::route_to(5173)}));
+  http_settings settings;
+  settings.preview_domain = "preview.example.com";
+  settings.public_hosts = {"ide.example.com"};
+  settings.front = front_address{scheme::https, 8443};
+  const std::string upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+  struct row {
+    std::string host;
+    std::string origin;
+    kind what;
+  };
+  const row r = GENERATE_COPY(values<row>({
+    {"ide.example.com:8443", "https://ide.example.com:8443", kind::service},
+    // A proxy may leave the port out, or put in its own idea of it.
+    {"ide.example.com", "https://ide.example.com:8443", kind::service},
+    {"ide.example.com:4000", "https://IDE.example.com:8443", kind::service},
+    {"ide.example.com:8443", "http://ide.example.com:8443", kind::answer},
+    {"ide.example.com", "https://ide.example.com", kind::answer},
+    {"ide.example.com:4000", "http://ide.example.com:4000", kind::answer},
+    {"ide.example.com", "https://evil.example:8443", kind::answer},
+    {"ide.example.com", "https://shop--ann.preview.example.com:8443", kind::answer},
+    {"localhost:4000", "http://localhost:4000", kind::service},
+    {"localhost:4000", "https://localhost:8443", kind::answer},
+    {"shop--ann.preview.example.com:8443", "https://ide.example.com:8443", kind::preview},
+    {"shop--ann.preview.example.com:8443", "https://shop--ann.preview.example.com:8443",
+      kind::preview},
+    {"shop--ann.preview.example.com:8443", "https://shop--bob.preview.example.com:8443",
+      kind::answer},
+  }));
+  INFO(r.host << " " << r.origin);
+  const read_request request{"GET /socket.io/ HTTP/1.1\r\nHost: " + r.host +
+                             "\r\nOrigin: " + r.origin + "\r\n" + upgrade + "\r\n"};
+  REQUIRE_FALSE(request.error);
+
+  const routing where = route_request(request.head, settings, routes);
+
+  REQUIRE(where.what == r.what);
+  if (where.what == kind::answer) CHECK(where.answer.status == 403);
+}
+
 TEST_CASE("of workspaces without a server only so many are known", "[net][router][I5]") {
   route_table routes{3};
   routes.apply(test::routes_of(1, {test::route_to(5173)}));
