@@ -101,10 +101,18 @@ test('with a port the view is of the server there, whichever is behind the addre
   assert.equal(state.view.lastStop.generation, 2);
 });
 
-test('the address is the origin where that resolves, else the path', () => {
+test('the address is the origin where that leads to the service, else the path', () => {
   assert.equal(addressOf(server(1), 'localhost'), 'http://shop--ann.preview.localhost:4000/');
   assert.equal(addressOf(server(1), 'ide.localhost'), 'http://shop--ann.preview.localhost:4000/');
   assert.equal(addressOf(server(1), '127.0.0.1'), '/preview/shop/ann/');
+  assert.equal(addressOf(server(1), '[::1]'), '/preview/shop/ann/');
+  assert.equal(addressOf(server(1), 'ide.example.com'), '/preview/shop/ann/');
   assert.equal(addressOf(server(1, {originUrl: null}), 'localhost'), '/preview/shop/ann/');
   assert.equal(addressOf(server(1, {basePath: 'kept'}), 'localhost'), 'http://shop--ann.preview.localhost:4000/preview/shop/ann/');
+  const real = (more = {}) => server(1, {originUrl: 'https://shop--ann.preview.example.com/', ...more});
+  assert.equal(addressOf(real(), 'ide.example.com'), 'https://shop--ann.preview.example.com/');
+  assert.equal(addressOf(real(), 'localhost'), 'https://shop--ann.preview.example.com/');
+  assert.equal(addressOf(real({basePath: 'kept'}), 'ide.example.com'), 'https://shop--ann.preview.example.com/preview/shop/ann/');
+  assert.equal(addressOf(real({originUrl: null}), 'ide.example.com'), '/preview/shop/ann/');
+  for (const number of ['192.0.2.1', '[2001:db8::1]']) assert.equal(addressOf(real(), number), '/preview/shop/ann/');
 });

@@ -122,14 +122,20 @@ export function statusUrl({project, user}: Workspace): string {
   return `/api/preview-status/${encodeURIComponent(project)}/${encodeURIComponent(user)}`;
 }
 
+function isLocal(host: string): boolean {
+  return host === 'localhost' || host.endsWith('.localhost');
+}
+
 /**
- * Where a browser that reached this page by `host` finds a server. Names below `localhost` resolve in every browser, so there
- * the server has its own origin; by any other name only the path address is sure to be reachable.
+ * Where a browser that reached this page by `host` finds a server: at an origin of its own, which the service may have nothing
+ * beside. But who came by a number may be where no name leads to it, and names below `localhost` lead to the browser's own machine.
  */
 export function addressOf(server: Server, host = location.hostname): string {
   const path = `${server.url}/`;
-  if (!server.originUrl || (host !== 'localhost' && !host.endsWith('.localhost'))) return path;
-  return new URL(server.basePath === 'kept' ? path : '/', server.originUrl).href;
+  const isNumber = host.startsWith('[') || /^[0-9.]+$/.test(host);
+  if (!server.originUrl || isNumber) return path;
+  const origin = new URL(server.basePath === 'kept' ? path : '/', server.originUrl);
+  return isLocal(origin.hostname) && !isLocal(host) ? path : origin.href;
 }
 
 /** Whether this browser was let in by a link, so that it needs one for each preview's origin too (docs/security.md). */
