@@ -4,7 +4,7 @@ include(GNUInstallDirs)
 
 set(libraries previewd_asio previewd_messages previewd_support previewd_os previewd_actors previewd_web previewd_net_base previewd_net_auth previewd_net_tls previewd_net_trust
   previewd_net_http previewd_net_ws previewd_net_socketio previewd_net_socketio_app previewd_net_attach previewd_net_terminal previewd_net_kernel
-  previewd_net_api previewd_net_data_plane previewd_store previewd_service previewd)
+  previewd_net_api previewd_net_data_plane previewd_store previewd_settings_check previewd_service previewd)
 install(TARGETS ${libraries} EXPORT previewd ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS previewd_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 # Where systemd looks for units (systemd.unit(5)), whatever the machine's folder for libraries.

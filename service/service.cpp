@@ -31,6 +31,7 @@
 #include "previewd/os/cgroup.hpp"
 #include "previewd/os/child_reaper.hpp"
 #include "previewd/os/descriptors.hpp"
+#include "previewd/service/settings_check.hpp"
 #include "previewd/store/store.hpp"
 #include "previewd/store/survivors.hpp"
 #include "previewd/support/log.hpp"
@@ -360,6 +361,9 @@ struct service::parts {
 
 std::variant<std::unique_ptr<service>, std::string>
 service::start(caf::actor_system& system, const settings& wanted, process_role role) {
+  // Settings that an application filled by hand have not been looked at.
+  if (const auto why = check_reach(wanted)) return "cannot start: " + *why;
+  if (const auto why = check_account(wanted)) return "cannot start: " + *why;
   const uint32_t threads =
     wanted.io.threads == 0 ? std::max(1U, std::thread::hardware_concurrency()) : wanted.io.threads;
   std::optional<net::http::access_parts> rules;

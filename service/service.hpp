@@ -32,8 +32,9 @@ enum class process_role : uint8_t {
 /// have had `add_message_types<caf::id_block::previewd>()`.
 class service {
 public:
-  /// Opens the listening sockets and starts everything. On failure (a taken port, for example): one
-  /// sentence, and nothing is left running.
+  /// Opens the listening sockets and starts everything. On failure (a taken port, for example, or
+  /// an address that other machines reach with `auth.mode = none`): one sentence, and nothing is
+  /// left running.
   static std::variant<std::unique_ptr<service>, std::string>
   start(caf::actor_system& system, const settings& wanted, process_role role);
 

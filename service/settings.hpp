@@ -56,7 +56,8 @@ struct public_address {
 
 /// All settings of the service, in the groups of their names: `health.interval` is
 /// `settings.health.interval`. The defaults here are those of docs/settings.md. `load_settings`
-/// fills and checks it; an embedding application may fill it by hand.
+/// fills and checks it; an embedding application may fill it by hand, and `service::start` checks
+/// who can reach the service and whose rights terminals get.
 struct settings {
   std::vector<listen_address> listen{
     {.address = "127.0.0.1", .port = 4000, .path = {}}};  // at least one

@@ -1,6 +1,5 @@
 #include "previewd/service/settings_load.hpp"
 
-#include <arpa/inet.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -31,8 +30,8 @@
 #include <toml++/toml.h>
 
 #include "previewd/net/tls/context.hpp"
-#include "previewd/os/account.hpp"
 #include "previewd/os/inherited_listeners.hpp"
+#include "previewd/service/settings_check.hpp"
 #include "previewd/service/settings_table.hpp"
 #include "version.hpp"
 
@@ -126,10 +125,10 @@ public:
     }
     if (auto sentence = take_listeners())
       return early_exit{.code = 1, .out = {}, .err = "previewd: " + *sentence + '\n'};
-    if (auto sentence = check_reach()) return wrong(*sentence);
+    if (auto sentence = check_reach(loaded_)) return wrong(*sentence);
     if (auto sentence = check_keys()) return wrong(*sentence);
     if (auto sentence = check_certificate()) return wrong(*sentence);
-    if (auto sentence = check_account()) return wrong(*sentence);
+    if (auto sentence = check_account(loaded_)) return wrong(*sentence);
     if (check->parsed()) return early_exit{.code = 0, .out = report(), .err = {}};
     return std::move(loaded_);
   }
@@ -474,26 +473,6 @@ private:
     return std::nullopt;
   }
 
-  static bool is_loopback(const listen_address& where) {
-    if (!where.path.empty()) return true;
-    if (in_addr v4{}; inet_pton(AF_INET, where.address.c_str(), &v4) == 1)
-      return ntohl(v4.s_addr) >> 24 == 127;
-    in6_addr v6{};
-    return inet_pton(AF_INET6, where.address.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-  }
-
-  /// Without anybody to ask who may, the service stays on this machine.
-  problem check_reach() {
-    for (const listen_address& where : loaded_.listen) {
-      if (loaded_.auth.mode != auth_mode::none || is_loopback(where)) continue;
-      return "listen: " + to_string(where) + (where.descriptor < 0 ? "" : " (LISTEN_FDS)") +
-             " can be reached from other machines, which auth.mode = none does not allow; listen "
-             "on 127.0.0.1, [::1] or a "
-             "UNIX socket, or set auth.mode = token or forward";
-    }
-    return std::nullopt;
-  }
-
   /// Tokens need something to be checked with.
   problem check_keys() {
     if (loaded_.auth.mode == auth_mode::forward && loaded_.auth.forward_url.empty())
@@ -515,27 +494,6 @@ private:
     auto read = net::tls::load_certificate({.certificate = certificate, .key = key});
     if (auto* why = std::get_if<std::string>(&read)) return "tls: " + log::one_line(*why);
     return std::nullopt;
-  }
-
-  /// Whose rights terminals get is not left to clients.
-  problem check_account() {
-    const std::string& name = loaded_.terminal.run_as;
-    if (name.empty()) return std::nullopt;
-    if (geteuid() != 0)
-      return "terminal.run_as: only root can give terminals another account; start previewd as "
-             "root";
-    if (name.find('{') != std::string::npos) {
-      if (loaded_.auth.mode != auth_mode::none) return std::nullopt;
-      return "terminal.run_as: with auth.mode = none clients choose who they are, and so the "
-             "account "
-             "that " +
-             name + " means; name one account, or set auth.mode = token or forward";
-    }
-    const auto found = os::find_account(name);
-    if (found) return std::nullopt;
-    return "terminal.run_as: the account " + name +
-           (found.error().value() == ENOENT ? " does not exist"
-                                            : " cannot be looked up: " + found.error().message());
   }
 
   /// `previewd check-config`.

@@ -578,12 +578,6 @@ constexpr std::array<std::string_view, 21> live{"tls.certificate_file", "tls.key
 
 }  // namespace
 
-std::string to_string(const listen_address& value) {
-  if (!value.path.empty()) return "unix:" + value.path;
-  const bool v6 = value.address.find(':') != std::string::npos;
-  return (v6 ? '[' + value.address + ']' : value.address) + ':' + std::to_string(value.port);
-}
-
 std::vector<setting> setting_table(settings& target) {
   using namespace std::chrono_literals;
   constexpr uint64_t kib = 1024;

@@ -491,6 +491,33 @@ TEST_CASE("who shows wrong tokens again and again is not listened to", "[system]
   service.live->get().stop();
 }
 
+TEST_CASE("no application that embeds the service opens a shell to whoever comes",
+  "[system][auth][run_as][I6]") {
+  caf::actor_system_config config;
+  config.add_message_types<caf::id_block::previewd>();
+  caf::actor_system system{config};
+  settings wanted;
+  const auto why_not = [&] {
+    const auto started = service::start(system, wanted, process_role::embedded);
+    const auto* why = std::get_if<std::string>(&started);
+    return why == nullptr ? std::string{} : *why;
+  };
+
+  for (const char* address : {"0.0.0.0", "::"}) {
+    wanted.listen = {
+      {.address = "127.0.0.1", .port = 0, .path = {}}, {.address = address, .port = 0, .path = {}}};
+    CHECK_THAT(why_not(), Catch::StartsWith("cannot start: listen: ") &&
+                            Catch::Contains(" can be reached from other machines"));
+  }
+  // A socket that listens already is where it says that it is.
+  wanted.listen = {{.address = "0.0.0.0", .port = 4000, .path = {}, .descriptor = 0}};
+  CHECK_THAT(why_not(), Catch::Contains(" can be reached from other machines"));
+
+  wanted.listen = {{.address = "127.0.0.1", .port = 0, .path = {}}};
+  wanted.terminal.run_as = "{user}";
+  CHECK_THAT(why_not(), Catch::StartsWith("cannot start: terminal.run_as: "));
+}
+
 TEST_CASE("without auth.mode nothing is asked and nothing is handed over", "[system][auth]") {
   const live_service live;
 
