@@ -124,11 +124,21 @@ void event_streams::replay(uint64_t number, uint64_t after, const project_snapsh
         return;
       }
       uint64_t seen = after;
+      std::size_t size = 0;
+      std::vector<std::shared_ptr<const std::string>> texts;
       for (const event& each : *missed) {
         seen = std::max(seen, each.sequence);
-        if (who->filter.matches(each.key))
-          send(*who, encode(each, settings_.addresses)->server_sent);
+        if (!who->filter.matches(each.key)) continue;
+        texts.push_back(encode(each, settings_.addresses)->server_sent);
+        size += texts.back()->size();
+        // What is sent at once is all behind: with more the reader would be disconnected, come
+        // again one event later, and never catch up. The other half is for what happens meanwhile.
+        if (size > settings_.client_buffer / 2) {
+          reset(number, present);
+          return;
+        }
       }
+      for (const auto& text : texts) send(*who, text);
       catch_up(*who, seen);
     },
     replay_atom_v, after);

@@ -57,8 +57,9 @@ public:
   event_streams& operator=(const event_streams&) = delete;
 
   /// Answers a request with the events of the workspaces in `filter`. `after`: the sequence up to
-  /// which the reader knows all of them; it gets every later one, or, when some are no longer held,
-  /// an event `reset` with the present state. Without it: those from now on.
+  /// which the reader knows all of them; it gets every later one, or, when some are no longer held
+  /// or they are more than half of `client_buffer`, an event `reset` with the present state.
+  /// Without it: those from now on.
   void
   open(const http::exchange_ptr& request, workspace_filter filter, std::optional<uint64_t> after);
 

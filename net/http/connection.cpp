@@ -539,17 +539,25 @@ void connection::start_stream(response head) {
 bool connection::write(std::shared_ptr<const std::string> bytes, std::size_t limit) {
   if (stream_ends_ || bytes == nullptr) return false;
   if (head_.method == "HEAD" || bytes->empty()) return true;
-  if (queued_bytes_ + bytes->size() > limit) {
+  // One message at a time may be larger than the limit: nobody would ever get it otherwise, however
+  // often he came again.
+  const bool large = bytes->size() > limit;
+  if (large ? large_queued_ : queued_bytes_ + bytes->size() > limit) {
     close(close_reason::misbehaved);
     return false;
   }
   chunk next;
+  next.large = large;
   if (head_.version == 11) {
     std::array<char, 24> size{};
     const int n = std::snprintf(size.data(), size.size(), "%zx\r\n", bytes->size());
     next.before.assign(size.data(), static_cast<std::size_t>(n));
   }
-  queued_bytes_ += bytes->size();
+  if (large) {
+    large_queued_ = true;
+  } else {
+    queued_bytes_ += bytes->size();
+  }
   next.bytes = std::move(bytes);
   queue_.push_back(std::move(next));
   write_stream();
@@ -595,7 +603,11 @@ void connection::write_stream() {
     }
     for (; writing_ != 0; --writing_) {
       const chunk& c = queue_.front();
-      queued_bytes_ -= c.bytes != nullptr ? c.bytes->size() : 0;
+      if (c.large) {
+        large_queued_ = false;
+      } else if (c.bytes != nullptr) {
+        queued_bytes_ -= c.bytes->size();
+      }
       queue_.pop_front();
     }
     write_stream();
@@ -605,6 +617,7 @@ void connection::write_stream() {
 void connection::end_stream() {
   detach_exchange();
   queued_bytes_ = 0;
+  large_queued_ = false;
   finished(keep_);
 }
 

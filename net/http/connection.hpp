@@ -119,6 +119,7 @@ private:
   struct chunk {
     std::string before;
     std::shared_ptr<const std::string> bytes;
+    bool large = false;  // than what may be queued: not counted in `queued_bytes_`
   };
 
   void received(const error_code& error);
@@ -181,6 +182,7 @@ private:
   // An answer without a known length.
   std::list<chunk> queue_;
   std::size_t queued_bytes_ = 0;
+  bool large_queued_ = false;
   std::size_t writing_ = 0;  // chunks of the write under way
   std::vector<iovec> gathered_;
   bool stream_ends_ = false;

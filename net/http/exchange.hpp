@@ -115,8 +115,8 @@ public:
 
   /// Begins an answer without a known length (SSE). Then `write`, as often as wanted, and `finish`.
   virtual void start_stream(response head) = 0;
-  /// Queues bytes; a reader that falls more than `limit` bytes behind is disconnected. Returns
-  /// false once the client is gone.
+  /// Queues bytes; a reader that falls more than `limit` bytes behind is disconnected. Beside them
+  /// one message that is larger by itself may wait, not two. Returns false once the client is gone.
   virtual bool write(std::shared_ptr<const std::string> bytes, std::size_t limit) = 0;
   virtual void finish() = 0;
 

@@ -330,6 +330,60 @@ TEST_CASE("a reader whose past is not held gets the present", "[system][events]"
   CHECK(stopped->id == reset->id + 1);
 }
 
+TEST_CASE(
+  "a reader that missed more than it may fall behind gets the present", "[system][events][I5]") {
+  const page_server page{"<p>x</p>"};
+  settings wanted;
+  wanted.limits.client_buffer = 4096;
+  live_service live{wanted};
+  const uint64_t before = sequence_of(live);
+  uint64_t generation = must_register(live, page);
+  for (int i = 0; i < 10; ++i) {
+    REQUIRE(fetch(live.port(), "DELETE " + at(generation)).status == 204);
+    generation = must_register(live, page);
+  }
+  const uint64_t now = sequence_of(live);
+  REQUIRE(live.events.wait([now](const event& e) { return e.sequence == now; }));
+
+  event_reader reader{live.port(), "/api/events?after=" + std::to_string(before)};
+
+  const auto reset = reader.next();
+  REQUIRE(reset);
+  CHECK(reset->name == "reset");
+  REQUIRE(reset->data["servers"].size() == 1);
+  CHECK(reset->data["servers"][0]["generation"] == generation);
+  CHECK(fetch(live.port(), "DELETE " + at(generation)).status == 204);
+  const auto stopped = reader.next();
+  REQUIRE(stopped);
+  CHECK(stopped->name == "previewServerStopped");
+  CHECK(stopped->id == reset->id + 1);
+}
+
+TEST_CASE(
+  "a present that is larger than a reader may fall behind is delivered", "[system][events][I5]") {
+  const page_server page{"<p>x</p>"};
+  const page_server other{"<p>y</p>"};
+  settings wanted;
+  wanted.limits.client_buffer = 512;
+  live_service live{wanted};
+  const uint64_t generation = must_register(live, page);
+  must_register(live, other);
+  const uint64_t now = sequence_of(live);
+  REQUIRE(live.events.wait([now](const event& e) { return e.sequence == now; }));
+
+  event_reader reader{live.port(), "/api/events?after=1"};
+
+  const auto reset = reader.next();
+  REQUIRE(reset);
+  CHECK(reset->name == "reset");
+  CHECK(reset->data.dump().size() > wanted.limits.client_buffer);
+  CHECK(reset->data["servers"].size() == 2);
+  CHECK(fetch(live.port(), "DELETE " + at(generation)).status == 204);
+  const auto next = reader.next();
+  REQUIRE(next);
+  CHECK(next->id > reset->id);
+}
+
 TEST_CASE("a reader hears nothing of other workspaces", "[system][events][I6]") {
   const page_server page{"<p>x</p>"};
   const page_server other{"<p>y</p>"};

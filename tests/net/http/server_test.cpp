@@ -180,6 +180,60 @@ TEST_CASE("a reader that falls too far behind is disconnected", "[net][http][I5]
   CHECK(client.wait_for_end());
 }
 
+TEST_CASE("a message that is larger than a reader may fall behind is sent, and no second one waits",
+  "[net][http][I5]") {
+  std::promise<exchange_ptr> arrived;
+  http_world world{{}, [&](exchange_ptr exchange) {
+                     exchange->start_stream(event_stream());
+                     arrived.set_value(std::move(exchange));
+                   }};
+  raw_peer client = world.connect();
+  client.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  exchange_ptr exchange = arrived.get_future().get();
+  const auto queue = [&](std::size_t size) {
+    return world.on([&exchange, size](net::http::server&) {
+      return exchange->write(std::make_shared<const std::string>(size, 'x'), 1000);
+    });
+  };
+  // More than the kernel's buffers take.
+  constexpr std::size_t large = 32'000'000;
+
+  const bool first = queue(large);
+  const bool small = queue(500);
+  const bool second = queue(large);
+  world.on([&](net::http::server&) { exchange.reset(); });
+
+  CHECK(first);
+  CHECK(small);
+  CHECK_FALSE(second);
+  CHECK(client.wait_for_end());
+}
+
+TEST_CASE("what a reader may fall behind is whole again after a large message", "[net][http][I5]") {
+  std::promise<exchange_ptr> arrived;
+  http_world world{{}, [&](exchange_ptr exchange) {
+                     exchange->start_stream(event_stream());
+                     arrived.set_value(std::move(exchange));
+                   }};
+  raw_peer client = world.connect();
+  client.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  exchange_ptr exchange = arrived.get_future().get();
+  client.read_head();
+
+  std::string got;
+  for (int i = 0; i < 3; ++i) {
+    const bool taken = world.on([&exchange](net::http::server&) {
+      return exchange->write(std::make_shared<const std::string>(3000, 'x'), 1000);
+    });
+    CHECK(taken);
+    got += client.read_exactly(3000 + std::string_view{"bb8\r\n\r\n"}.size());
+  }
+  world.on([&](net::http::server&) { exchange.reset(); });
+
+  CHECK(got.size() == 3 * 3007);
+  CHECK(client.wait_for_end());
+}
+
 TEST_CASE(
   "a connection moves to another thread with its request, and goes on there", "[net][http]") {
   std::atomic<net::io_thread*> first{nullptr};
