@@ -45,12 +45,18 @@ void event_streams::open(
     request->respond(http::problem(errc::shutting_down, "The service is ending."));
     return;
   }
-  const uint64_t number = next_number_++;
   http::response head;
   head.content_type = "text/event-stream";
   head.fields.emplace_back("Cache-Control", "no-store");
   // nginx passes events on at once when it reads this.
   head.fields.emplace_back("X-Accel-Buffering", "no");
+  if (request->head().method == "HEAD") {
+    // Its answer ends with the head (RFC 9110, section 9.3.2), and the next request may follow.
+    request->start_stream(std::move(head));
+    request->finish();
+    return;
+  }
+  const uint64_t number = next_number_++;
   auto& entry = readers_[number] = std::make_unique<reader>();
   entry->request = request;
   entry->filter = filter;

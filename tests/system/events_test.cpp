@@ -416,6 +416,23 @@ TEST_CASE("a reader hears nothing of other workspaces", "[system][events][I6]") 
   CHECK(next->data["terminalId"] == own);
 }
 
+TEST_CASE(
+  "the answer to HEAD is over with its head, and the connection goes on", "[system][events]") {
+  live_service live;
+  const std::string target = GENERATE("/api/events", "/api/events?after=0");
+  const std::string host = "Host: 127.0.0.1:" + std::to_string(live.port()) + "\r\n";
+  connection client{live.port()};
+
+  client.send("HEAD " + target + " HTTP/1.1\r\n" + host + "\r\n");
+  const std::string head = client.read_until("\r\n\r\n");
+  client.send("GET /healthz HTTP/1.1\r\n" + host + "Connection: close\r\n\r\n");
+  const std::string next = client.read_all();
+
+  CHECK(head.substr(0, 13) == "HTTP/1.1 200 ");
+  CHECK(head.find("Content-Type: text/event-stream\r\n") != std::string::npos);
+  CHECK(next.substr(0, 13) == "HTTP/1.1 200 ");
+}
+
 TEST_CASE("a sequence that is no number is refused", "[system][events][I7]") {
   live_service live;
   for (const auto* const target : {"/api/events?after=x", "/api/events?after=-1"}) {
