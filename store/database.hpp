@@ -34,6 +34,10 @@ struct changes {
   std::vector<uint64_t> ended;
   std::vector<stored_workspace> workspaces;  // a plain one is forgotten
   uint64_t highest = 0;                      // 0: as it was
+
+  bool empty() const noexcept {
+    return servers.empty() && ended.empty() && workspaces.empty() && highest == 0;
+  }
 };
 
 /// Why a database cannot be used. `damaged`: it is no store of ours, or not whole. `newer`: it is
@@ -63,7 +67,8 @@ public:
   /// Reads everything.
   std::variant<content, database_failure> read();
 
-  /// Writes all of it, or nothing. Returns why not; nothing: it is done.
+  /// Writes all of it, or nothing. Returns why not; nothing: it is done. No changes are a write
+  /// too, which alters nothing: it fails where others would.
   std::optional<std::string> write(const changes& what);
 
 private:

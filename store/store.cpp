@@ -123,9 +123,10 @@ bool writer::write() {
 
 namespace {
 
-/// Writes what waits, and says when that begins to fail and when it is over.
+/// Writes what waits, and says when that begins to fail and when it is over. What could not be
+/// written may be gone meanwhile: that it can be now shows by a write all the same.
 void attempt(store_state& state) {
-  if (!state.kept->is_behind()) return;
+  if (state.failures == 0 && !state.kept->is_behind()) return;
   if (state.kept->write()) {
     if (state.failures != 0)
       log::info("store_recovered", "The store can be written again",

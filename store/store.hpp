@@ -42,7 +42,8 @@ public:
   /// Whether something waits.
   bool is_behind() const noexcept;
 
-  /// Writes what waits. False: it failed, and all of it waits still.
+  /// Writes what waits; where nothing does, something that changes nothing, which fails like any
+  /// other. False: it failed, and all of it waits still.
   bool write();
 
   /// Why the newest attempt failed; empty: it did not.

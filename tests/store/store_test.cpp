@@ -195,6 +195,27 @@ TEST_CASE("what waits is never more than what is registered and what the file ha
   CHECK_FALSE(kept.is_behind());
 }
 
+TEST_CASE("a write of nothing fails where any other would, and changes nothing", "[store]") {
+  const temporary_folder folder;
+  const std::string path = folder.path() + "/state.db";
+  keep(path, {{server_of(7)}, {}, {}, 5000});
+  {
+    writer kept{open(path)};
+    {
+      const full_disk full;
+      CHECK_FALSE(kept.write());
+      CHECK_FALSE(kept.wrong().empty());
+    }
+    CHECK(kept.write());
+    CHECK(kept.wrong().empty());
+  }
+
+  const auto again = open(path);
+
+  CHECK(again->found.servers.size() == 1);
+  CHECK(again->found.highest == 5000);
+}
+
 TEST_CASE("a store that is damaged is moved aside, and a new one begins", "[store][damage]") {
   temporary_folder folder;
   const std::string path = folder.path() + "/state.db";
@@ -287,6 +308,8 @@ TEST_CASE("a store is one service's at a time", "[store]") {
 
 TEST_CASE(
   "while nothing can be written it is said once, and tried again until it can", "[store][actor]") {
+  // Whether nothing waits any more when it can.
+  const bool is_gone = GENERATE(false, true);
   const temporary_folder folder;
   const std::string path = folder.path() + "/state.db";
   caf::actor_system_config config;
@@ -302,8 +325,8 @@ TEST_CASE(
         [&](caf::error& why) { said = system.render(why); });
     return said;
   };
-  const auto save = [&](uint64_t generation) {
-    self->send(kept, save_atom_v, store_batch{{server_of(generation)}, {}, {}, 0});
+  const auto save = [&](const store_batch& batch) {
+    self->send(kept, save_atom_v, batch);
     bool answered = false;
     self->receive([&](saved_atom) { answered = true; }, caf::after(test::deadline) >> [] {});
     CHECK(answered);
@@ -312,16 +335,20 @@ TEST_CASE(
   CHECK(status() == "ok");
   {
     const full_disk full;
-    save(1);
+    save({{server_of(1)}, {}, {}, 0});
     CHECK_THAT(status(), Catch::StartsWith("cannot be written: "));
-    save(2);
-    save(3);
+    if (is_gone) {
+      save({{}, {1}, {}, 0});
+    } else {
+      save({{server_of(2), server_of(3)}, {}, {}, 0});
+    }
+    CHECK_THAT(status(), Catch::StartsWith("cannot be written: "));
   }
   CHECK(test::eventually([&] { return status() == "ok"; }));
 
   self->request(kept, test::deadline, close_atom_v)
     .receive([] {}, [&](caf::error& why) { FAIL_CHECK(system.render(why)); });
-  CHECK(open(path)->found.servers.size() == 3);
+  CHECK(open(path)->found.servers.size() == (is_gone ? 0 : 3));
   const std::string text = log.text();
   const auto first = text.find("event=store_failed");
   CHECK(first != std::string::npos);
