@@ -79,7 +79,7 @@ std::optional<net::http::front_address> front_of(const settings& wanted) {
     https ? scheme::https : scheme::http, given->port != 0 ? given->port : own};
 }
 
-net::http::http_settings http_settings_of(const settings& wanted, std::size_t threads) {
+net::http::http_settings http_settings_of(const settings& wanted) {
   net::http::http_settings http;
   http.hold = wanted.proxy.hold;
   http.hold_bytes = wanted.proxy.hold_bytes;
@@ -91,7 +91,7 @@ net::http::http_settings http_settings_of(const settings& wanted, std::size_t th
   http.header_timeout = wanted.limits.header_timeout;
   http.header_bytes = wanted.limits.header_bytes;
   for (const std::string& peer : wanted.proxy.trusted) http.trusted.add(peer);
-  http.connections = std::max<std::size_t>(1, wanted.limits.connections / threads);
+  http.connections = wanted.limits.connections;
   http.per_address = wanted.limits.per_address;
   http.per_workspace = wanted.limits.per_workspace;
   http.over =
@@ -525,7 +525,7 @@ service::start(caf::actor_system& system, const settings& wanted, process_role r
     lane->attach = std::make_unique<net::attach::attach_server>(lane->thread,
       net::attach::attach_parts{running->registry, *running->terminals}, attach_settings);
     lane->http = std::make_unique<net::http::server>(
-      lane->thread, http_settings_of(wanted, threads),
+      lane->thread, http_settings_of(wanted),
       [all](net::http::exchange_ptr request) { all->api->handle(request); }, loading_pages());
     if (rules) lane->http->demand(*rules);
     lane->http->show(certificate);
@@ -587,7 +587,7 @@ void service::change(const settings& wanted) {
   now.limits.connections = wanted.limits.connections;
   now.limits.terminals_per_user = wanted.limits.terminals_per_user;
   now.shutdown.timeout = wanted.shutdown.timeout;
-  const net::http::http_settings http = http_settings_of(now, parts_->lanes.size());
+  const net::http::http_settings http = http_settings_of(now);
   for (auto& one : parts_->lanes)
     one->thread.post([part = one.get(), http] { part->http->change(http); });
   caf::anon_send(parts_->registry, settings_atom_v, registry_limits_of(now));

@@ -46,6 +46,7 @@ connection::connection(server_core& core, new_client client, open_slot slot)
                                                               : peer_trust::none},
       slot_{std::move(slot)} {
   ++core_.connections;
+  core_.clients->add();
 }
 
 connection::~connection() {
@@ -90,7 +91,7 @@ void connection::closing() {
   if (const auto exchange = detach_exchange()) {
     if (auto gone = std::exchange(exchange->gone_, nullptr)) gone();
   }
-  core_.connection_gone();
+  core_.client_gone();
 }
 
 void connection::deadline_passed() {

@@ -63,6 +63,7 @@ struct server_core {
   const std::string frame_ancestors;      // for the proxy, as a CSP source list; empty: none
   std::vector<server*> peers;
   // All threads' together, once they know each other.
+  std::shared_ptr<open_clients> clients;
   std::shared_ptr<open_counts> addresses;
   std::shared_ptr<open_counts> workspaces;
   std::shared_ptr<open_counts> held;  // requests, by workspace
@@ -105,16 +106,18 @@ struct server_core {
   /// Begins to serve a client. Error: its socket cannot be watched, and is closed.
   error_code add_connection(new_client client, std::string_view read_already, open_slot slot);
 
-  /// Whether another client may come: a connection and a tunnel count alike.
-  bool has_room() const noexcept { return connections + tunnels.size() < settings.connections; }
-
   /// Keeps one descriptor back, to answer with when there are no more.
   void keep_descriptor();
   os::unique_fd reserve;
   std::size_t refusals = 0;  // under way
 
-  /// A connection or a tunnel has gone: there is room for another one.
-  void connection_gone();
+  /// A client of `clients` has gone: there is room for another one, on whatever thread.
+  void client_gone();
+
+  /// There may be room for more of those who wait at this thread.
+  void let_in();
+  /// The same for those of the others.
+  void let_in_elsewhere();
 
 private:
   std::string date_;

@@ -68,4 +68,36 @@ private:
   std::shared_ptr<counters> counters_;
 };
 
+/// How many clients all I/O threads have, a connection and a tunnel alike, against one limit. Any
+/// thread. Who finds no room waits to be told: by who makes some (`leave`), or changes the limit.
+class open_clients {
+public:
+  explicit open_clients(std::size_t limit) noexcept : limit_{limit} {}
+
+  void set_limit(std::size_t limit) noexcept { limit_ = limit; }
+  bool has_room() const noexcept { return open_ < limit_; }
+
+  /// Counts one more. False: the limit is reached, and nothing is counted.
+  bool take() noexcept {
+    std::size_t open = open_;
+    while (open < limit_)
+      if (open_.compare_exchange_weak(open, open + 1)) return true;
+    return false;
+  }
+
+  /// The same without regard to the limit: for what is open already.
+  void add() noexcept { ++open_; }
+
+  /// One has gone. True: there was no room before, and others may wait for it.
+  bool leave() noexcept {
+    // In this order: whoever has found no room before must not be missed for an older limit.
+    const std::size_t before = open_.fetch_sub(1);
+    return before >= limit_;
+  }
+
+private:
+  std::atomic<std::size_t> open_{0};
+  std::atomic<std::size_t> limit_;
+};
+
 }  // namespace previewd::net::http

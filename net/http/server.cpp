@@ -184,8 +184,8 @@ public:
   }
 
   void wait() {
-    if (waiting_ || closed()) return;
-    if (!core_.has_room()) return;
+    if (waiting_ || paused_ || closed()) return;
+    if (!core_.clients->has_room()) return;
     waiting_ = true;
     acceptor_.async_wait(
       asio::socket_base::wait_read, counted([this](const error_code& error, std::size_t) {
@@ -214,47 +214,50 @@ protected:
 
 private:
   void accept() {
-    for (int i = 0; i < accepts_a_turn && core_.has_room(); ++i) {
-      sockaddr_storage peer{};
-      socklen_t length = sizeof peer;
-      // accept4, since Asio's own way lets the processes of a terminal inherit the connection.
-      const int descriptor = os::system_call(accept_client, [&] {
-        return ::accept4(acceptor_.native_handle(), reinterpret_cast<sockaddr*>(&peer), &length,
-          SOCK_NONBLOCK | SOCK_CLOEXEC);
-      });
-      if (descriptor < 0) {
-        const int error = errno;
-        if (error == ECONNABORTED || error == EPROTO) continue;
-        if (error == EAGAIN || error == EWOULDBLOCK) break;
-        if (error == EMFILE || error == ENFILE) turn_away_all();
-        pause(error);
-        return;
-      }
-      failing_ = false;
-      new_client client{os::unique_fd{descriptor}, address_text(peer), over_, {}};
-      open_slot slot;
-      // Clients of a UNIX socket have no address.
-      const bool welcome = family_ == AF_UNIX || core_.addresses->take(client.address, slot) ||
-                           core_.settings.trusted.contains(client.address);
-      if (!welcome && core_.refusals >= most_refusals) {
-        turn_away_at_once(client.socket);
-        continue;
-      }
-      if (over_ == transport::tls) {
-        if (const error_code failed = encrypt(client)) {
-          pause(failed.value());
-          return;
-        }
-      }
-      const error_code failed = welcome
-                                  ? core_.add_connection(std::move(client), {}, std::move(slot))
-                                  : turn_away(std::move(client.socket));
-      if (failed) {
-        pause(failed.value());
-        return;
-      }
+    // A place is taken first: of threads that accept at once none may go beyond the limit.
+    for (int i = 0; i < accepts_a_turn && core_.clients->take(); ++i) {
+      const bool more = accept_one();
+      // A connection that has begun counts by itself.
+      core_.client_gone();
+      if (!more) break;
     }
     wait();
+  }
+
+  /// False: there is none, or accepting pauses.
+  bool accept_one() {
+    sockaddr_storage peer{};
+    socklen_t length = sizeof peer;
+    // accept4, since Asio's own way lets the processes of a terminal inherit the connection.
+    const int descriptor = os::system_call(accept_client, [&] {
+      return ::accept4(acceptor_.native_handle(), reinterpret_cast<sockaddr*>(&peer), &length,
+        SOCK_NONBLOCK | SOCK_CLOEXEC);
+    });
+    if (descriptor < 0) {
+      const int error = errno;
+      if (error == ECONNABORTED || error == EPROTO) return true;
+      if (error == EAGAIN || error == EWOULDBLOCK) return false;
+      if (error == EMFILE || error == ENFILE) turn_away_all();
+      pause(error);
+      return false;
+    }
+    failing_ = false;
+    new_client client{os::unique_fd{descriptor}, address_text(peer), over_, {}};
+    open_slot slot;
+    // Clients of a UNIX socket have no address.
+    const bool welcome = family_ == AF_UNIX || core_.addresses->take(client.address, slot) ||
+                         core_.settings.trusted.contains(client.address);
+    if (!welcome && core_.refusals >= most_refusals) {
+      turn_away_at_once(client.socket);
+      return true;
+    }
+    error_code failed;
+    if (over_ == transport::tls) failed = encrypt(client);
+    if (!failed)
+      failed = welcome ? core_.add_connection(std::move(client), {}, std::move(slot))
+                       : turn_away(std::move(client.socket));
+    if (failed) pause(failed.value());
+    return !failed;
   }
 
   /// Gives a socket to Asio, or closes it.
@@ -371,6 +374,7 @@ server_core::server_core(
       service{std::move(answers)},
       pages{std::move(shows)},
       frame_ancestors{sources_of(settings)},
+      clients{std::make_shared<open_clients>(settings.connections)},
       addresses{std::make_shared<open_counts>(settings.per_address, address_counters)},
       workspaces{std::make_shared<open_counts>(settings.per_workspace, workspace_counters)},
       held{std::make_shared<open_counts>(settings.max_held, workspace_counters)},
@@ -443,9 +447,20 @@ server_core::add_connection(new_client client, std::string_view read_already, op
     .start(std::move(socket), read_already);
 }
 
-void server_core::connection_gone() {
-  if (stopping || connections + tunnels.size() + 1 < settings.connections) return;
+void server_core::client_gone() {
+  if (!clients->leave()) return;
+  let_in();
+  let_in_elsewhere();
+}
+
+void server_core::let_in() {
+  if (stopping) return;
   for (acceptor* a : acceptors) a->wait();
+}
+
+void server_core::let_in_elsewhere() {
+  for (std::size_t i = 0; i < peers.size(); ++i)
+    if (i != thread.index()) peers[i]->let_in();
 }
 
 void hand_to(io_thread& thread, server& target, connection_move what) {
@@ -472,6 +487,7 @@ void server::set_peers(std::vector<server*> peers) {
       }
     });
   if (core_->peers.empty() || core_->peers.front() == this) return;
+  core_->clients = core_->peers.front()->core_->clients;
   core_->addresses = core_->peers.front()->core_->addresses;
   core_->workspaces = core_->peers.front()->core_->workspaces;
   core_->held = core_->peers.front()->core_->held;
@@ -514,9 +530,13 @@ void server::change(const http_settings& wanted) {
   now.connections = wanted.connections;
   now.pipes = wanted.pipes;
   core_->pipes.most = wanted.pipes;
-  // There may be room for more of those who wait.
-  if (!core_->stopping)
-    for (acceptor* a : core_->acceptors) a->wait();
+  core_->clients->set_limit(wanted.connections);
+  core_->let_in();
+  core_->let_in_elsewhere();
+}
+
+void server::let_in() {
+  core_->thread.post([core = core_.get()] { core->let_in(); });
 }
 
 void server::listen(listening_socket socket) {

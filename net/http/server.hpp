@@ -57,7 +57,8 @@ struct server_counts {
 
 /// The HTTP server and proxy of one I/O thread: its connections, routes and tunnels. Construct it
 /// before the thread starts or on it; every other call on the thread. Destroy it after
-/// `on_stopped`, or after the thread has stopped; the io_thread outlives it.
+/// `on_stopped`, or after the thread has stopped; where it has peers after all their threads have.
+/// The io_thread outlives it.
 class server {
 public:
   server(io_thread& thread, http_settings settings, service_handler service, preview_pages pages);
@@ -67,8 +68,8 @@ public:
   server& operator=(const server&) = delete;
 
   /// All threads' servers by the index of their thread, so that connections can move, and what the
-  /// application grants to one is known to all: either all of them `ask`, or none. Before the first
-  /// request, and after `ask`.
+  /// application grants to one is known to all: either all of them `ask`, or none. Limits that are
+  /// all threads' together are so from then on. Before the first request, and after `ask`.
   void set_peers(std::vector<server*> peers);
 
   /// From now on clients have to show who they are. Before the first request.
@@ -94,6 +95,10 @@ public:
   /// `spare`, `drain` and `pool_timeout`, `header_bytes`, `connections` and `pipes`. The rest of
   /// `wanted` is not looked at. What waits keeps the deadline that it has.
   void change(const http_settings& wanted);
+
+  /// Looks whether there is room for clients that wait here, since one has gone elsewhere. Any
+  /// thread.
+  void let_in();
 
   /// Accepts on this thread's share of a listener. May be called before the thread runs.
   void listen(listening_socket socket);

@@ -65,7 +65,7 @@ struct http_settings {
 
   std::size_t header_bytes = 32 * 1024;         // of a request's head; 1 KiB to 1 MiB
   std::size_t answer_header_bytes = 64 * 1024;  // of an answer's head; 1 KiB to 1 MiB
-  /// Connections and tunnels of clients, on this thread. 16 to 1000000.
+  /// Connections and tunnels of clients, on all threads. 16 to 1000000.
   std::size_t connections = 4096;
   /// Of clients of one address, on all threads; 0: no limit. Not of those in `trusted`.
   uint32_t per_address = 0;

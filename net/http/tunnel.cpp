@@ -46,6 +46,7 @@ tunnel::tunnel(server_core& core, tunnel_description what, uint64_t number)
       opened_at_{std::chrono::system_clock::now()},
       last_byte_{steady_clock::now()} {
   core_.tunnels.emplace(number_, this);
+  core_.clients->add();
   what_.server->users.insert(this);
 }
 
@@ -248,7 +249,7 @@ void tunnel::closing() {
   what_.client_slot = {};
   what_.workspace_slot = {};
   if (actor_) core_.news.closed(std::move(actor_));
-  core_.connection_gone();
+  core_.client_gone();
 }
 
 tunnel_info tunnel::info() const {

@@ -1,6 +1,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
 #include <vector>
@@ -252,6 +253,60 @@ TEST_CASE("limits that change let those in who wait, and hold for the requests t
   CHECK(status_of(second.read_until("service /.previewd/x")) == "200");
   first.send("GET /x HTTP/1.1\r\nHost: localhost\r\nA: " + std::string(2000, 'a') + "\r\n\r\n");
   CHECK(status_of(first.read_head()) == "431");
+}
+
+TEST_CASE("the limit of connections is one for all threads, and who waits at one is let in",
+  "[net][limits][I5]") {
+  http_settings settings;
+  settings.connections = 2;
+  limited_world world{settings, 2};
+  std::vector<raw_peer> clients;
+  // The kernel chooses the thread of each: some come to either, but for once in 2^15 runs.
+  for (int i = 0; i < 16; ++i) {
+    clients.push_back(world.connect());
+    clients.back().send(to_service);
+  }
+  const auto answered = [&clients] {
+    return std::count_if(
+      clients.begin(), clients.end(), [](raw_peer& each) { return each.has_something(); });
+  };
+  const bool begun = eventually([&] { return answered() >= 2; });
+  // Whoever was to be let in has been, once each thread has done this.
+  std::size_t open = 0;
+  for (int i = 0; i < 2; ++i) open = world.counts(0).connections + world.counts(1).connections;
+  const auto at_first = answered();
+
+  // Each one that goes makes room for the next, on whatever thread that waits.
+  std::size_t served = 0;
+  while (!clients.empty() && eventually([&] { return answered() > 0; })) {
+    const auto next = std::find_if(
+      clients.begin(), clients.end(), [](raw_peer& each) { return each.has_something(); });
+    if (status_of(next->read_until("service /.previewd/x")) == "200") ++served;
+    clients.erase(next);
+  }
+
+  CHECK(begun);
+  CHECK(open == 2);
+  CHECK(at_first == 2);
+  CHECK(served == 16);
+}
+
+TEST_CASE("a limit of connections that changes on one thread lets in who waits at any",
+  "[net][limits][reload]") {
+  http_settings settings;
+  settings.connections = 1;
+  limited_world world{settings, 2};
+  std::vector<raw_peer> clients;
+  for (int i = 0; i < 16; ++i) {
+    clients.push_back(world.connect());
+    clients.back().send(to_service);
+  }
+  const std::size_t one = GENERATE(0U, 1U);
+
+  settings.connections = 16;
+  world.on([settings](net::http::server& server) { server.change(settings); }, one);
+
+  for (raw_peer& each : clients) CHECK(status_of(each.read_until("service /.previewd/x")) == "200");
 }
 
 TEST_CASE("tunnels count among the connections", "[net][limits][I5]") {
