@@ -824,8 +824,8 @@ void previewd_app::with_terminal(
       for (const client::waiting_call& each : calls) {
         if (why) {
           refuse(each.answer, why);
-        } else {
-          each.then(*who);
+        } else if (client* still = find(number)) {
+          each.then(*still);
         }
       }
     },
