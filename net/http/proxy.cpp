@@ -329,6 +329,15 @@ void proxied_request::await_body() {
   client_.set_deadline(core_.settings.idle_timeout);
 }
 
+void proxied_request::upload_goes_on() {
+  // It is not overdue, whatever is waited for; who is slow to take the answer is.
+  if (stage_ == stage::waiting) {
+    await_answer();
+  } else if (stage_ == stage::answering && !sending_down_) {
+    client_.set_deadline(core_.settings.idle_timeout);
+  }
+}
+
 void proxied_request::end_sending() {
   if (link_ == nullptr || link_->sending()) return;
   link_->end_sending();
@@ -396,6 +405,8 @@ void proxied_request::pump_up() {
   if (link_ == nullptr || link_->sending() || up_failed_) return;
   if (client_.body().complete()) {
     if (awaiting_body_ && stage_ == stage::waiting) await_answer();
+    // The answer may have begun before: from now on it is the server that has to go on.
+    if (stage_ == stage::answering && !sending_down_) await_more_of_answer();
     if (client_.input_ended()) {
       end_sending();
     } else {
@@ -419,8 +430,7 @@ void proxied_request::pump_up() {
     client_.read();
     return;
   }
-  // An upload that goes on is not overdue.
-  if (stage_ == stage::waiting) await_answer();
+  upload_goes_on();
   link_->send({bytes_of(client_.unread().substr(0, up_body_)), {}});
 }
 
@@ -436,7 +446,7 @@ bool proxied_request::relay_up() {
   const auto where =
     up_relay_.move(client_.socket().descriptor(), link_->socket().descriptor(), up_left_, moved);
   body.pass(moved);
-  if (moved != 0 && stage_ == stage::waiting) await_answer();
+  if (moved != 0) upload_goes_on();
   switch (where) {
     case relay::stop::complete:
       up_relay_.close();

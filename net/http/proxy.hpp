@@ -72,6 +72,7 @@ private:
   void pump_up();
   void await_answer();
   void await_body();
+  void upload_goes_on();
   void end_sending();
   void cut(close_reason why);
   void pump_down();

@@ -330,6 +330,46 @@ TEST_CASE(
   CHECK(got == large.size());
 }
 
+TEST_CASE("an upload that goes on under an answer that has begun is not overdue, moved or copied",
+  "[net][proxy]") {
+  http_settings settings;
+  settings.idle_timeout = std::chrono::milliseconds{500};
+  settings.pipes = GENERATE(0U, 64U);
+  INFO(settings.pipes << " pipes");
+  proxy_world world{settings};
+  const std::string large = pattern(1'000'000);
+  raw_peer client = world.connect();
+  client.send(world.request(
+    "POST /preview/shop/ann/", "Content-Length: " + std::to_string(large.size()) + "\r\n"));
+  raw_peer server = world.upstream.accept();
+  server.read_head();
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+  const std::string head = client.read_head();
+
+  std::string came;
+  const auto begun = std::chrono::steady_clock::now();
+  // A byte now and then, for longer than a client may be idle.
+  eventually([&] {
+    client.send(std::string_view{large}.substr(came.size(), 1));
+    const std::string byte = server.read_exactly(1);
+    came += byte;
+    return byte.empty() || std::chrono::steady_clock::now() > begun + 2 * settings.idle_timeout;
+  });
+  const std::string_view rest = std::string_view{large}.substr(came.size());
+  std::thread sender{[&] { client.send(rest); }};
+  came += server.read_exactly(rest.size());
+  sender.join();
+  // Now the server may take its time.
+  const auto arrived = std::chrono::steady_clock::now();
+  eventually(
+    [&] { return std::chrono::steady_clock::now() > arrived + 2 * settings.idle_timeout; });
+  server.send("after");
+
+  CHECK(contains(head, "200 OK"));
+  CHECK((came == large));
+  CHECK(client.read_to_end() == "after");
+}
+
 TEST_CASE("a server that dies in mid-answer cuts the client off", "[net][proxy]") {
   proxy_world world;
   raw_peer client = world.connect();
