@@ -389,10 +389,15 @@ void connection::write_own(response what) {
   own_head_.clear();
   write_answer_head(own_head_, own_,
     {.version = head_.version, .keep_alive = keep_, .length = size_of(own_)}, core_.date());
+  set_deadline(core_.settings.idle_timeout);
+  // A 100 that the client has yet to take goes first.
+  if (!sending_) send_own();
+}
+
+void connection::send_own() {
   const bool no_body = head_.method == "HEAD" || own_.status == 204 || own_.status == 304;
   const std::string_view body =
     own_.shared_body ? std::string_view{*own_.shared_body} : std::string_view{own_.body};
-  set_deadline(core_.settings.idle_timeout);
   write(own_head_, no_body ? std::string_view{} : body,
     [this](const error_code& error) { own_written(error); });
 }
@@ -476,12 +481,16 @@ void connection::read_body(std::size_t limit, std::function<void(std::string)> d
   body_limit_ = limit;
   body_content_.clear();
   body_done_ = std::move(done);
-  if (!body_.complete() && in_.empty() && head_.expects_continue) {
+  // Who is to be refused is not asked for what would be discarded (RFC 9110, section 10.1.1).
+  const bool wanted = exchange_->head_.content_length.value_or(0) <= body_limit_;
+  if (!body_.complete() && in_.empty() && head_.expects_continue && wanted) {
     write(continue_answer, {}, [this](const error_code& error) {
       if (error) {
         close(close_reason::peer_closed);
       } else if (phase_ == phase::streaming) {
         write_stream();
+      } else if (phase_ == phase::answering) {
+        send_own();
       }
     });
   }

@@ -131,6 +131,7 @@ private:
   void admitted(routing where, admission who);
   void go(routing&& where, std::shared_ptr<const auth::grant> grant, preview_access needs);
   void write_own(response what);
+  void send_own();
   void show_to_page(response& what) const;
   void own_written(const error_code& error);
   bool body_is_read();

@@ -394,6 +394,37 @@ TEST_CASE(
   CHECK(eventually([&] { return world.counts().tunnels == 0; }));
 }
 
+TEST_CASE("an answer waits until the client has taken its 100", "[net][http][faults][I3]") {
+  http_world world{{}, [](const net::http::exchange_ptr& exchange) {
+                     exchange->read_body(1000, [exchange](std::string body) {
+                       net::http::response answer;
+                       answer.body = std::move(body);
+                       exchange->respond(std::move(answer));
+                     });
+                   }};
+  const auto before = world.counts().objects;
+  raw_peer client = world.connect();
+  // Neither at once, nor when the body has come, is there room for it.
+  const armed full{"socket.write", {.error = EAGAIN, .times = 2}};
+  client.send(
+    "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: "
+    "4\r\nConnection: close\r\n\r\n");
+  REQUIRE(eventually([&] { return full.hits() >= 1; }));
+  client.send("body");
+  REQUIRE(eventually([&] { return full.hits() == 2; }));
+
+  // Whatever happens on the socket tells that there is room now.
+  client.shutdown();
+  const std::string interim = client.read_head();
+  const std::string answer = client.read_to_end();
+  client.close();
+
+  CHECK(interim == "HTTP/1.1 100 Continue\r\n\r\n");
+  CHECK(contains(answer, "HTTP/1.1 200 OK\r\n"));
+  CHECK(contains(answer, "\r\n\r\nbody"));
+  CHECK(eventually([&] { return world.counts().objects == before; }));
+}
+
 TEST_CASE("a request whose socket breaks harms no other one, and a write that is cut goes on",
   "[net][proxy][faults][I3]") {
   const test::fault fault = GENERATE(from_range(all_faults({"socket."})));

@@ -120,6 +120,22 @@ TEST_CASE("a client that waits for 100 is told to go on when its body is wanted"
   CHECK(contains(answer, "\r\n\r\nok"));
 }
 
+TEST_CASE("a client that waits for 100 with too large a body is refused, and nothing is left of it",
+  "[net][http][I3]") {
+  http_world world{{}, echo};
+  const auto before = world.counts().objects;
+  raw_peer client = world.connect();
+
+  client.send(
+    "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: "
+    "1001\r\n\r\n");
+  const std::string answer = client.read_to_end();
+  client.close();
+
+  CHECK(contains(answer.substr(0, 13), "HTTP/1.1 413 "));
+  CHECK(eventually([&] { return world.counts().objects == before; }));
+}
+
 TEST_CASE("a request whose handler drops it is answered 500", "[net][http]") {
   http_world world{{}, [](const exchange_ptr&) {}};
 
