@@ -1,6 +1,8 @@
 #include "previewd/net/http/tls_bridge.hpp"
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -164,10 +166,31 @@ void tls_bridge::watch_plain_half() {
       } else {
         // What it has written is delivered yet, to a peer that takes it.
         abandoned_ = true;
-        set_deadline(drain_);
         run();
+        if (!closed()) deliver_on();
       }
     }));
+}
+
+int tls_bridge::untaken() {
+  int bytes = 0;  // when the kernel does not say, no progress is seen
+  ::ioctl(outer_.native_handle(), SIOCOUTQ, &bytes);
+  return bytes;
+}
+
+void tls_bridge::deliver_on() {
+  untaken_ = untaken();
+  set_deadline(drain_);
+}
+
+void tls_bridge::deadline_passed() {
+  // The kernel takes more only when much of what it holds has gone: a slow peer may have taken some
+  // all the while. It has to be a record's worth, so that this ends.
+  if (abandoned_ && untaken() + static_cast<int>(record) <= untaken_) {
+    deliver_on();
+  } else {
+    close(close_reason::timed_out);
+  }
 }
 
 void tls_bridge::closing() {
@@ -327,6 +350,8 @@ bool tls_bridge::move_out() {
         how = stream_.write(scratch_.data() + sent, count - sent, now);
         sent += now;
       }
+      // A peer that is slow, and takes it, is not overdue.
+      if (abandoned_ && sent != 0) deliver_on();
       if (sent < count) out_left_.assign(scratch_.data() + sent, count - sent);
       if (how == tls::progress::failed || how == tls::progress::ended) {
         fail(how == tls::progress::ended ? error_code{asio::error::eof} : stream_.error());
@@ -337,6 +362,7 @@ bool tls_bridge::move_out() {
       std::size_t sent = 0;
       const auto how = stream_.write(out_left_.data(), out_left_.size(), sent);
       out_left_.erase(0, sent);
+      if (abandoned_ && sent != 0) deliver_on();
       if (how == tls::progress::failed || how == tls::progress::ended) {
         fail(how == tls::progress::ended ? error_code{asio::error::eof} : stream_.error());
         return false;

@@ -72,8 +72,8 @@ public:
     std::function<void(const error_code&)> connected);
 
   /// Accepts: speaks as the server. A client that never says a word that makes sense is its
-  /// owner's to bound. `drain`: how long what has been written may take to be delivered after
-  /// the plain half has been closed. Errors as above.
+  /// owner's to bound. `drain`: how long, after the plain half has been closed, the peer may take
+  /// nothing of what has been written. Errors as above.
   static error_code accept(live_table& table, std::vector<char>& scratch,
     const std::shared_ptr<const tls::server_context>& how, client_socket socket, half& made,
     steady_clock::duration drain);
@@ -83,7 +83,7 @@ public:
 
 protected:
   void closing() override;
-  void deadline_passed() override { close(close_reason::timed_out); }
+  void deadline_passed() override;
 
 private:
   friend class tls_hold;
@@ -105,6 +105,8 @@ private:
   bool await(tls::progress what);
   void wait_for(client_socket& socket, bool waits::*kind, asio::socket_base::wait_type type);
   bool plain_half_is_gone();
+  int untaken();
+  void deliver_on();
   void fail(const error_code& why);
   void say_plainly();
 
@@ -127,6 +129,7 @@ private:
   bool in_passed_ = false;  // and each has been passed on
   bool out_passed_ = false;
   bool abandoned_ = false;  // the plain half has been closed
+  int untaken_ = 0;         // since then: what the kernel held when there was progress last
   error_code broken_;
 };
 

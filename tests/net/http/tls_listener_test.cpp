@@ -171,6 +171,48 @@ TEST_CASE("an answer that lasts until the end ends with a word, and one that is 
   CHECK(client.said_so() == !cut);
 }
 
+TEST_CASE("a slow client gets the whole of an answer that ends its connection, as long as it reads",
+  "[net][proxy][tls]") {
+  http_settings settings;
+  settings.drain = std::chrono::milliseconds{500};
+  secure_world world{settings};
+  // Little room on the way: most of the answer waits in previewd when all of it has been written.
+  const int few_bytes = 8192;
+  const int small_segments = 536;
+  const int descriptor = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ::setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &few_bytes, sizeof few_bytes);
+  ::setsockopt(descriptor, IPPROTO_TCP, TCP_MAXSEG, &small_segments, sizeof small_segments);
+  raw_peer slow{descriptor};
+  slow.connect_to(world.port());
+  tls_peer client = tls_peer::connect(std::move(slow), believing(world.own));
+  const std::string body = pattern(160'000);
+  client.send(world.request("GET /preview/shop/ann/", "Connection: close\r\n"));
+  raw_peer server = world.upstream.accept();
+  server.read_head();
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n");
+  server.send(body);
+  REQUIRE(eventually([&] { return world.counts().idle_upstreams == 1; }));
+  REQUIRE(eventually([&] { return world.counts().connections == 0; }));
+
+  // All of it takes several times as long as one that reads nothing is waited for.
+  constexpr std::size_t step = 8192;
+  const std::string head = client.read_head();
+  std::string got;
+  auto due = std::chrono::steady_clock::now();
+  for (std::size_t last = step; last == step;) {
+    due += std::chrono::milliseconds{100};
+    eventually([&] { return std::chrono::steady_clock::now() >= due; });
+    const std::string part = client.read_exactly(step);
+    last = part.size();
+    got += part;
+  }
+
+  CHECK(contains(head, "200 OK"));
+  CHECK((got == body));
+  CHECK(client.wait_for_end());
+  CHECK(client.said_so());
+}
+
 TEST_CASE(
   "a client that ends its side is answered yet, and then the end is said", "[net][http][tls]") {
   secure_world world;
