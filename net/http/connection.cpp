@@ -18,6 +18,7 @@ namespace {
 constexpr std::size_t first_read = 4 * 1024;
 constexpr std::size_t body_buffer = 32 * 1024;
 constexpr std::size_t most_lingered = 64 * 1024 * 1024;
+constexpr std::chrono::seconds longest_linger{30};
 constexpr std::size_t most_chunks_at_once = 16;
 constexpr std::string_view continue_answer = "HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -174,6 +175,9 @@ void connection::received(const error_code& error) {
       read();
       return;
     case phase::lingering:
+      // Who still sends has not seen the answer yet.
+      if (!in_.empty())
+        set_deadline(std::min(steady_clock::now() + core_.settings.drain, lingers_until_));
       lingered_ += in_.view().size();
       in_.consume(in_.view().size());
       if (lingered_ > most_lingered) {
@@ -443,6 +447,8 @@ void connection::linger() {
     return;
   }
   set_deadline(core_.settings.drain);
+  lingers_until_ =
+    steady_clock::now() + std::max<steady_clock::duration>(longest_linger, core_.settings.drain);
   lingered_ = 0;
   in_.consume(in_.view().size());
   read();

@@ -169,7 +169,8 @@ private:
   bool keep_ = false;                                        // after the answer under way
   http_counters::kind kind_ = http_counters::kind::service;  // of the present request
   steady_clock::time_point asked_at_;  // when its head was there; none: it is not, or is answered
-  std::size_t lingered_ = 0;
+  std::size_t lingered_ = 0;           // bytes
+  steady_clock::time_point lingers_until_;  // at most
 
   // An answer of our own, while it is written.
   response own_;

@@ -105,6 +105,29 @@ TEST_CASE(
   CHECK(contains(world.ask(head + "Transfer-Encoding: chunked\r\n\r\nnonsense"), "HTTP/1.1 400 "));
 }
 
+TEST_CASE("a client that still sends what is refused is not cut off before it has heard so",
+  "[net][http]") {
+  http_settings settings;
+  settings.drain = std::chrono::milliseconds{500};
+  http_world world{settings, echo};
+  raw_peer client = world.connect();
+  const auto begun = std::chrono::steady_clock::now();
+  client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000000\r\n\r\n");
+
+  // For longer than one that says nothing is waited for.
+  bool taken = true;
+  eventually([&] {
+    taken = client.send("more");
+    return !taken || std::chrono::steady_clock::now() > begun + 3 * settings.drain;
+  });
+  client.shutdown();
+  const std::string answer = client.read_to_end();
+
+  CHECK(taken);
+  CHECK(contains(answer, "HTTP/1.1 413 "));
+  CHECK_FALSE(client.was_reset());
+}
+
 TEST_CASE("a client that waits for 100 is told to go on when its body is wanted", "[net][http]") {
   http_world world{{}, echo};
   raw_peer client = world.connect();
