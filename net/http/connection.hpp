@@ -54,6 +54,8 @@ public:
 
   /// Whether the client has said that it sends nothing more, and nothing of it waits to be read.
   bool input_ended() const noexcept { return input_ended_ && in_.empty(); }
+  /// Whether it has said so, whatever waits: no read tells any more whether it is there.
+  bool is_silent() const noexcept { return input_ended_; }
 
   /// Sees to it that a read is under way, if there is room: the next part of the body, the next
   /// request, or the client's end.

@@ -340,7 +340,8 @@ void proxied_request::upload_goes_on() {
 
 void proxied_request::end_sending() {
   if (link_ == nullptr || link_->sending()) return;
-  link_->end_sending();
+  // Bytes that wait may be the next request, which the connection to the server is kept for.
+  if (client_.input_ended()) link_->end_sending();
   // Whether the client is still there cannot be known: not for ever.
   if (stage_ == stage::answering && !sending_down_)
     client_.set_deadline(core_.settings.idle_timeout);
@@ -349,13 +350,15 @@ void proxied_request::end_sending() {
 }
 
 bool proxied_request::client_ended() {
-  if (client_.head().websocket_upgrade || !client_.body().complete()) return false;
+  if (!client_.body().complete()) return false;
+  // Half a connection is of no use to a WebSocket; an answer that is none can be waited for.
+  if (client_.head().websocket_upgrade && stage_ != stage::answering) return false;
   switch (stage_) {
     case stage::connecting:
       return true;
     case stage::waiting:
     case stage::answering:
-      if (client_.input_ended()) end_sending();
+      end_sending();
       return true;
     case stage::held:  // who waits for nothing in particular has given up
     case stage::none:
@@ -383,8 +386,10 @@ void proxied_request::link_sent(const error_code& error) {
   }
   switch (stage_) {
     case stage::waiting:
-    case stage::answering:
       if (!client_.head().websocket_upgrade) pump_up();
+      return;
+    case stage::answering:
+      pump_up();
       return;
     case stage::switching:
       open_tunnel();
@@ -407,7 +412,7 @@ void proxied_request::pump_up() {
     if (awaiting_body_ && stage_ == stage::waiting) await_answer();
     // The answer may have begun before: from now on it is the server that has to go on.
     if (stage_ == stage::answering && !sending_down_) await_more_of_answer();
-    if (client_.input_ended()) {
+    if (client_.is_silent()) {
       end_sending();
     } else {
       client_.read();
@@ -621,7 +626,7 @@ void proxied_request::pump_down() {
 
 void proxied_request::await_more_of_answer() {
   // It may take its time (SSE), unless it is the client that has to go on.
-  if (client_.body().complete() && !client_.input_ended()) {
+  if (client_.body().complete() && !client_.is_silent()) {
     client_.clear_deadline();
   } else {
     client_.set_deadline(core_.settings.idle_timeout);
@@ -744,6 +749,8 @@ void proxied_request::head_arrived(std::size_t length) {
     return;
   }
   stage_ = stage::answering;
+  // The socket need not be kept free of operations any more, and the client's end is to be noticed.
+  if (head.websocket_upgrade) client_.read();
   down_bytes_ = length + body;
   client_.set_deadline(core_.settings.idle_timeout);
   sending_down_ = true;

@@ -385,6 +385,53 @@ TEST_CASE("a server that dies in mid-answer cuts the client off", "[net][proxy]"
   CHECK(client.wait_for_end());
 }
 
+TEST_CASE("a client that has ended behind half a request does not hold a silent answer for ever",
+  "[net][proxy][I3]") {
+  http_settings settings;
+  settings.idle_timeout = std::chrono::milliseconds{300};
+  // However long the answer may take.
+  settings.response_timeout = std::chrono::milliseconds{0};
+  proxy_world world{settings};
+  enum class ends { before_the_answer, in_it };
+  const bool has_answer = GENERATE(false, true);
+  const ends when = GENERATE(ends::before_the_answer, ends::in_it);
+  raw_peer client = world.connect();
+  client.send(world.request("GET /preview/shop/ann/events") + "G");
+  if (when == ends::before_the_answer) client.shutdown();
+  raw_peer server = world.upstream.accept();
+  const std::string seen = server.read_head();
+  if (has_answer) {
+    server.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+    CHECK(contains(client.read_head(), "200 OK"));
+  }
+  if (when == ends::in_it) client.shutdown();
+
+  CHECK(contains(seen, "GET /events "));
+  CHECK(server.wait_for_end());
+  CHECK(client.wait_for_end());
+  CHECK(eventually([&] { return world.counts().connections == 0; }));
+}
+
+TEST_CASE(
+  "a client that leaves an upgrade which is answered without end is noticed", "[net][proxy][I3]") {
+  http_settings settings;
+  settings.idle_timeout = std::chrono::milliseconds{300};
+  proxy_world world{settings};
+  raw_peer client = world.connect();
+  client.send(
+    world.request("GET /preview/shop/ann/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+  raw_peer server = world.upstream.accept();
+  server.read_head();
+  server.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+  const std::string head = client.read_head();
+
+  client.close();
+
+  CHECK(contains(head, "200 OK"));
+  CHECK(server.wait_for_end());
+  CHECK(eventually([&] { return world.counts().connections == 0; }));
+}
+
 TEST_CASE("an answer that is no HTTP is 502, and one that does not come 504", "[net][proxy]") {
   http_settings settings = quick();
   settings.response_timeout = std::chrono::milliseconds{150};
