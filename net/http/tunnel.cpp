@@ -70,13 +70,15 @@ void tunnel::ready(uint32_t which, readiness::change what) {
   here.ended = here.ended || what.ended;
   if (what.writable && to_here.awaits_target) {
     to_here.awaits_target = false;
-    if (flush(to_here, here)) pump(to_here, there, here);
+    pump(to_here, there, here);
   }
   if (!closed() && what.readable && !from_here.awaits_target) pump(from_here, here, there);
 }
 
 void tunnel::pump(direction& d, watched_socket& from, watched_socket& to) {
   if (closed() || d.over) return;
+  // Whoever calls, what came first goes first: a turn that was put off may be overtaken by news.
+  if (!flush(d, to)) return;
   d.awaits_source = false;
   if (d.relayed != nullptr) {
     relay_on(d, from, to);
@@ -123,7 +125,7 @@ void tunnel::pump(direction& d, watched_socket& from, watched_socket& to) {
 
 void tunnel::go_on_later(direction& d, watched_socket& from, watched_socket& to) {
   auto go_on = counted([this, &d, &from, &to](const error_code&, std::size_t) {
-    if (!d.awaits_target && flush(d, to)) pump(d, from, to);
+    if (!d.awaits_target) pump(d, from, to);
   });
   asio::post(context(), [go_on = std::move(go_on)]() mutable { go_on({}); });
 }
@@ -207,7 +209,7 @@ void tunnel::relay_on(direction& d, watched_socket& from, watched_socket& to) {
   d.left = d.relayed->take_back();
   d.bytes += d.left.size();
   d.relayed.reset();
-  if (flush(d, to)) pump(d, from, to);
+  pump(d, from, to);
 }
 
 void tunnel::source_ended(direction& d, watched_socket& to) {

@@ -1,10 +1,14 @@
 #include <algorithm>
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <future>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 
+#include "previewd/net/asio_types.hpp"
 #include "previewd/tests/net/http/world.hpp"
 #include "previewd/tests/support/resource_check.hpp"
 
@@ -83,6 +87,39 @@ TEST_CASE(
     const auto listed = world.on([](net::http::server& server) { return server.tunnels(); });
     return listed.size() == 1 && listed[0].bytes_up == 7 && listed[0].bytes_down == 9;
   }));
+}
+
+TEST_CASE(
+  "bytes behind an upgrade go before those that come while its tunnel begins", "[net][tunnel]") {
+  std::promise<void> begun;
+  std::promise<void> answered;
+  std::promise<void> followed;
+  auto may_go_on = answered.get_future();
+  auto has_followed = followed.get_future();
+  tunnel_world world;
+  world.client = world.connect();
+  world.client.send(upgrade + "early, ");
+  world.server = world.upstream.accept();
+  world.server.read_head();
+  auto timer = std::make_shared<net::steady_timer>(world.thread().context());
+  // The thread is held up twice: until the 101 is there, and, when it has passed that on and before
+  // the tunnel has its first turn, until more bytes are there.
+  world.thread().post([&, timer] {
+    timer->expires_after(std::chrono::seconds{0});
+    timer->async_wait(
+      [&, timer](const boost::system::error_code&) { has_followed.wait_for(deadline); });
+    begun.set_value();
+    may_go_on.wait_for(deadline);
+  });
+  begun.get_future().wait_for(deadline);
+  world.server.send(switched);
+  answered.set_value();
+  const std::string answer = world.client.read_head();
+  world.client.send("late");
+  followed.set_value();
+
+  CHECK(contains(answer, "101 Switching Protocols"));
+  CHECK(world.server.read_exactly(11) == "early, late");
 }
 
 TEST_CASE("an open tunnel is told and listed, and its counters grow", "[net][tunnel]") {
