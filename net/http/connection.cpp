@@ -638,8 +638,8 @@ void connection::end_stream() {
 }
 
 std::optional<released_connection> connection::release() {
-  if (!head_.websocket_upgrade || reading_ || sending_ || phase_ != phase::service)
-    return std::nullopt;
+  // A read that has been under way since the request before has taken nothing, and is dropped.
+  if (!head_.websocket_upgrade || sending_ || phase_ != phase::service) return std::nullopt;
   answered(101);
   released_connection result{client_socket{context()}, exchange_->head_text_,
     std::string{in_.view()}, std::move(slot_), std::string{core_.date()}};

@@ -1,6 +1,8 @@
 #include <sys/stat.h>
 
+#include <array>
 #include <atomic>
+#include <boost/asio/buffer.hpp>
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
@@ -318,6 +320,49 @@ TEST_CASE("an upgrade leaves HTTP with the bytes that follow it", "[net][http]")
   CHECK(connection->head == head);
   CHECK(connection->unread == "frame");
   // Its thread is where it lives and dies.
+  world.on([connection](net::http::server&) { connection->socket.close(); });
+  CHECK(client.wait_for_end());
+}
+
+TEST_CASE("an upgrade that has waited for the answer before it leaves HTTP, too", "[net][http]") {
+  std::promise<net::http::released_connection> released;
+  raw_server upstream;
+  http_world world{{}, [&](const exchange_ptr& exchange) {
+                     if (auto connection = exchange->release())
+                       released.set_value(std::move(*connection));
+                   }};
+  world.apply(routes_of(1, {route_to(upstream.port())}));
+  raw_peer client = world.connect();
+  const std::string head =
+    "GET /api/x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+  client.send("GET /preview/shop/ann/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  raw_peer server = upstream.accept();
+  server.read_head();
+  client.send(head);
+  // The thread has had its turn with it, and reads on.
+  world.counts();
+  world.counts();
+
+  server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  const std::string answer = client.read_until("ok");
+  auto future = released.get_future();
+  REQUIRE(future.wait_for(deadline) == std::future_status::ready);
+  auto connection = std::make_shared<net::http::released_connection>(future.get());
+  client.send("frame");
+  std::string frame;
+  const bool heard = eventually([&] {
+    return world.on([&](net::http::server&) {
+      std::array<char, 16> bytes;
+      boost::system::error_code error;  // none of it is there yet
+      const std::size_t count = connection->socket.read_some(boost::asio::buffer(bytes), error);
+      frame.append(bytes.data(), count);
+      return frame == "frame";
+    });
+  });
+
+  CHECK(contains(answer, "200 OK"));
+  CHECK(connection->head == head);
+  CHECK(heard);
   world.on([connection](net::http::server&) { connection->socket.close(); });
   CHECK(client.wait_for_end());
 }
