@@ -313,7 +313,11 @@ public:
     return all;
   }
 
-  void leave() { post("1"); }
+  /// Leaves, and waits until its end has been carried out: the server does that after its answer.
+  void leave() {
+    post("1");
+    world_.hub.on(0, [] {});
+  }
 
   /// Whether the server has put it out: the next answer says so, and nothing follows.
   bool is_put_out() {
