@@ -39,6 +39,10 @@ TEST_CASE("who has ended leaves no monitor with whom it looked at", "[actors][I3
       caf::anon_send(made, int32_t{1});
       self->wait_for(made);
     }
+    // The only thread comes to it when it has done with all before it.
+    const caf::actor last = self->spawn(observer);
+    caf::anon_send(last, int32_t{1});
+    self->wait_for(last);
   }
 
   for (const caf::actor_addr& each : ended) CHECK(monitors_of(observed, each) == 0);

@@ -98,7 +98,7 @@ for (const {host, kind} of [{host: 'localhost', kind: 'origin'}, {host: '127.0.0
 
     const record = await first.stop();
     assert.equal(record.message, 'Terminal closed, dev server stopped');
-    await status.getByText('Terminal closed, dev server stopped').waitFor({timeout: 2_000});
+    await status.getByText('Terminal closed, dev server stopped').waitFor({timeout: 15_000});
     await heard('stopped');
     assert.equal(findApp(page, address), undefined, 'the frame of a stopped app is still there');
 
@@ -128,7 +128,7 @@ test('a navigation to a preview that is down gets the loading page, which become
     assert.equal(answer.status(), 503);
     assert.equal(answer.headers()['retry-after'], '1');
     assert.equal(answer.headers()['cache-control'], 'no-store');
-    await page.getByRole('status').getByText('Terminal closed, dev server stopped').waitFor({timeout: 5_000});
+    await page.getByRole('status').getByText('Terminal closed, dev server stopped').waitFor({timeout: 15_000});
     await browser.shot('loading-page');
 
     const app = await startApp('here again');
@@ -162,7 +162,7 @@ test('at a further server\'s address the loading page waits for that one, whatev
     }
     await further.stop();
     assert.equal((await page.goto(address)).status(), 503);
-    await page.getByRole('status').getByText('Terminal closed, dev server stopped').waitFor({timeout: 5_000});
+    await page.getByRole('status').getByText('Terminal closed, dev server stopped').waitFor({timeout: 15_000});
     await page.evaluate(() => (window.kept = true));
     await page.waitForTimeout(1_500);  // in which it asks again
     assert.equal(await page.evaluate(() => window.kept), true, 'it was loaded anew for nothing');

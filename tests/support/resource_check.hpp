@@ -105,7 +105,9 @@ private:
 /// reaped) has until the deadline.
 class resource_check {
 public:
-  resource_check() {
+  /// @param looks So many equal ones in a row, before it begins: more where other threads still
+  /// close what a service that goes on has done with.
+  explicit resource_check(int looks = 3) {
     // ThreadSanitizer begins a thread of its own with the first that a program starts.
     static const bool started = (std::thread{[] {}}.join(), true);
     static_cast<void>(started);
@@ -116,9 +118,9 @@ public:
         resource_snapshot now = resource_snapshot::take();
         unchanged = now == before_ ? unchanged + 1 : 0;
         before_ = std::move(now);
-        return unchanged == 3;
+        return unchanged == looks;
       },
-      std::chrono::seconds{1});
+      looks * std::chrono::milliseconds{300});
   }
 
   /// Empty when everything is as it was; otherwise what is different, one a line.

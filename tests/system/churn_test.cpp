@@ -23,9 +23,7 @@ TEST_CASE("200 starts and stops while 20 HTTP and 20 WebSocket clients hammer",
     wanted.proxy.hold =
       std::chrono::milliseconds{100};  // clients of a stopped server are told soon
     live_service live{wanted};
-    // A terminal and its detector are two. Counted before, since the actor that answered its
-    // opening may live a little longer.
-    const std::size_t actors_before = live.running_actors() + 2;
+    const std::size_t actors_before = live.quiet_actors() + 2;  // a terminal and its detector
     const std::string terminal = live.open_terminal();
 
     std::atomic<bool> over{false};

@@ -33,7 +33,8 @@ void write_log(const std::string& line) {
   [[maybe_unused]] const ssize_t n = write(log_file, line.data(), line.size());
 }
 
-int listen_on(int port, bool v6, bool retry = false) {
+/// -1 with errno when it cannot.
+int try_to_listen(int port, bool v6, bool retry = false) {
   const int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -51,10 +52,21 @@ int listen_on(int port, bool v6, bool retry = false) {
   do {
     bound = bind(fd, address, v6 ? sizeof six : sizeof four);
   } while (bound != 0 && retry && errno == EADDRINUSE);
-  if (bound != 0 || listen(fd, 512) != 0) {
-    std::perror("dev_server");
-    std::exit(1);
-  }
+  if (bound == 0 && listen(fd, 512) == 0) return fd;
+  const int why = errno;
+  close(fd);
+  errno = why;
+  return -1;
+}
+
+[[noreturn]] void fail() {
+  std::perror("dev_server");
+  std::exit(1);
+}
+
+int listen_on(int port, bool v6, bool retry = false) {
+  const int fd = try_to_listen(port, v6, retry);
+  if (fd < 0) fail();
   return fd;
 }
 
@@ -107,6 +119,12 @@ int main(int argc, char** argv) {
   }
   if (stubborn)
     for (const int signal : {SIGHUP, SIGINT, SIGTERM}) std::signal(signal, SIG_IGN);
+  // Taken only in the wait: one that came just before it would be noticed with the next event.
+  sigset_t orders, usual;
+  sigemptyset(&orders);
+  sigaddset(&orders, SIGUSR1);
+  sigaddset(&orders, SIGUSR2);
+  sigprocmask(SIG_BLOCK, &orders, &usual);
   struct sigaction action {};
   action.sa_handler = note;
   sigaction(SIGUSR1, &action, nullptr);
@@ -114,9 +132,16 @@ int main(int argc, char** argv) {
   if (child && fork() != 0) {
     for (;;) pause();
   }
-  int listener = listen_on(argc > 1 ? std::atoi(argv[1]) : 0, v6, retry);
+  const int given = argc > 1 ? std::atoi(argv[1]) : 0;
+  int listener = listen_on(given, v6, retry);
+  int second = -1;
+  // The same port of the other family may be somebody's: then both on another one.
+  for (int tries = 0; both && (second = try_to_listen(port_of(listener), true)) < 0; ++tries) {
+    if (errno != EADDRINUSE || given != 0 || tries == 20) fail();
+    close(listener);
+    listener = listen_on(0, v6);
+  }
   const int port = port_of(listener);
-  int second = both ? listen_on(port, true) : -1;
   if (retry) write_log("listening\n");
   if (prefork) fork();
   std::printf("\n  Local: http://localhost:%d/ pid %d\n", port, static_cast<int>(getpid()));
@@ -137,7 +162,7 @@ int main(int argc, char** argv) {
     }
     std::vector<pollfd> waits{{listener, POLLIN, 0}, {second, POLLIN, 0}};
     for (const client& one : clients) waits.push_back({one.fd, POLLIN, 0});
-    if (poll(waits.data(), waits.size(), -1) < 0) continue;
+    if (ppoll(waits.data(), waits.size(), nullptr, &usual) < 0) continue;
     for (std::size_t i = 0; i < 2; ++i) {
       if ((waits[i].revents & POLLIN) == 0) continue;
       const int fd = accept4(waits[i].fd, nullptr, nullptr, SOCK_CLOEXEC);

@@ -87,29 +87,16 @@ void live_and_die(live_service& live) {
   CHECK(starts == 1);
 }
 
-/// What is closed on other threads is out of the way when nothing changes any more.
-void wait_until_settled() {
-  resource_snapshot last;
-  int unchanged = 0;
-  eventually([&] {
-    resource_snapshot now = resource_snapshot::take();
-    unchanged = now == last ? unchanged + 1 : 0;
-    last = std::move(now);
-    return unchanged == 10;
-  });
-}
-
 void survive(const std::vector<std::string>& prefixes) {
   const resource_check all;
   {
     settings wanted;
     wanted.io.threads = 2;
     live_service live{wanted};
-    const std::size_t actors = live.running_actors();
+    const std::size_t actors = live.quiet_actors();
     live_and_die(live);
     REQUIRE(eventually([&] { return live.running_actors() == actors; }));
-    wait_until_settled();
-    const resource_check before;
+    const resource_check before{100};
     for (const fault& fault : all_faults(prefixes)) {
       INFO(fault.describe());
       {

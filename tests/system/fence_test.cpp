@@ -186,6 +186,12 @@ TEST_CASE("a server that is removed and lives on sees nothing that was begun aft
       REQUIRE(await_stop(live, started.server->ref));
       CHECK(live.get_json("/debug/connections")["totalConnections"] == 0);
       REQUIRE(clients.go_round());
+      // Each is answered behind all that has reached the server: so it has written that down.
+      for (int i = 0; i < 3; ++i) {
+        connection behind{started.server->upstream.port};
+        behind.send("GET /e0-n0 HTTP/1.1\r\n\r\n");
+        REQUIRE(behind.read_until("dev server").find("dev server") != std::string::npos);
+      }
       const auto seen = log.lines();
       for (const std::string& line : seen) {
         INFO(line);

@@ -207,7 +207,7 @@ TEST_CASE("nobody says who he is but the application", "[system][auth][forward][
 }
 
 TEST_CASE("without a clear answer nobody gets in", "[system][auth][forward][I6]") {
-  asking_service service{[](settings& wanted) { wanted.auth.forward_timeout = 200ms; }};
+  asking_service service{[](settings& wanted) { wanted.auth.forward_timeout = 1s; }};
   noting_server dev;
   const std::string host = "Host: " + service.show("ann", dev.port()) + "\r\n";
 
@@ -363,7 +363,7 @@ TEST_CASE(
 
 TEST_CASE(
   "the application is asked about the token of a Socket.IO client", "[system][auth][forward][I6]") {
-  asking_service service{[](settings& wanted) { wanted.auth.forward_timeout = 500ms; }};
+  asking_service service;
   service.app.set([](const std::string& head) {
     if (has(head, "Authorization: Bearer anns-token\r\n")) return grant("shop", "ann");
     if (has(head, "Authorization: Bearer banned")) return usual("who=banned");

@@ -27,9 +27,7 @@ bool alive(int pid) {
 /// A terminal with a dev server that has been found, and a WebSocket through the proxy to it.
 struct previewed {
   explicit previewed(const std::string& how = "0", settings wanted = {}) : live{std::move(wanted)} {
-    // A terminal and its detector are two. Counted before, since the actor that answered its
-    // opening may live a little longer.
-    actors_before = live.running_actors() + 2;
+    actors_before = live.quiet_actors() + 2;  // a terminal and its detector
     terminal = live.open_terminal();
     start(how);
     websocket = std::make_unique<connection>(live.port());
@@ -214,7 +212,9 @@ TEST_CASE("who starts a server anew is part of its job, in whatever group the se
     "true | python3 -c \"" + again + "); time.sleep(0.3)\"",
     "(python3 -c \"" + again + ", stdin=subprocess.DEVNULL); time.sleep(0.3)\" &)");
   INFO(line);
-  live_service live;
+  settings wanted;
+  wanted.proxy.hold = deadline;
+  live_service live{wanted};
   const std::string terminal = live.open_terminal();
   live.type(terminal, line + "\r");
   const auto first = live.events.wait_for(event_kind::server_started);

@@ -112,6 +112,8 @@ public:
   previewd::service& get() { return *service_; }
   caf::actor_system& system() { return *system_; }
   std::size_t running_actors() const { return system_->registry().running(); }
+  /// While nothing happens. `running_actors()` may count the one that has just answered.
+  std::size_t quiet_actors() const { return start_.at("/actors/total").get<std::size_t>(); }
 
   nlohmann::json get_json(const std::string& path) {
     return nlohmann::json::parse(fetch(port_, "GET " + path).body, nullptr, false);

@@ -156,6 +156,8 @@ TEST_CASE("the state shows what is held, and both halves of a tunnel", "[system]
   CHECK(tunnel["upstreamAddress"] == started.server->upstream.address);
   CHECK(tunnel["upstreamPort"] == started.server->upstream.port);
 
+  // Bytes go through a tunnel before it has its actor.
+  REQUIRE(eventually([&] { return live.get_json("/debug/state")["actors"]["wsConnection"] == 1; }));
   const auto state = live.get_json("/debug/state");
   CHECK(state["tunnels"] == 1);
   CHECK(state["servers"] == 1);

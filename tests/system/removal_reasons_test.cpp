@@ -31,6 +31,13 @@ settings quick() {
   return wanted;
 }
 
+/// A busy machine misses the time that `quick` gives a probe.
+settings without_probes() {
+  settings wanted = quick();
+  wanted.health.interval = 1h;
+  return wanted;
+}
+
 /// A listening socket of this process, as somebody has it who registers a server by hand.
 class hand_made {
 public:
@@ -113,7 +120,7 @@ private:
 
 /// A service whose log is caught, and what it must have said of a removal.
 struct watched {
-  explicit watched(settings wanted = quick()) : live{std::move(wanted)} {
+  explicit watched(settings wanted = without_probes()) : live{std::move(wanted)} {
     log::configure({.threshold = log::level::info});
     terminal = live.open_terminal();
   }
@@ -243,12 +250,6 @@ nlohmann::json register_by_hand(live_service& live, nlohmann::json body) {
   return nlohmann::json::parse(answer.body);
 }
 
-settings without_probes() {
-  settings wanted = quick();
-  wanted.health.interval = 1h;
-  return wanted;
-}
-
 const std::string plain_line = "Dev server has stopped event=server_stopped key=shop_ann";
 
 }  // namespace
@@ -289,7 +290,7 @@ TEST_CASE("process_exited: the terminal's own command is killed, and its signal 
 TEST_CASE(
   "process_exited: of a server that outlives its terminal's command, whose exit is not its own",
   "[system][removal][reasons]") {
-  settings wanted = quick();
+  settings wanted = without_probes();
   wanted.terminal.on_exit = exit_policy::keep;
   watched w{wanted};
   // The command ends once it has read a line.
@@ -315,7 +316,7 @@ TEST_CASE(
 }
 
 TEST_CASE("process_exited: of a server that was registered by hand", "[system][removal][by_hand]") {
-  watched w{without_probes()};
+  watched w;
   outsider server;
   const nlohmann::json registered = register_by_hand(w.live, {{"port", server.port()}});
   CHECK(registered["terminalId"].is_null());
@@ -346,7 +347,7 @@ TEST_CASE("a server that was registered by hand restarts", "[system][restart][by
 
 TEST_CASE(
   "a server that is registered by hand once more is what is said then", "[system][by_hand]") {
-  watched w{without_probes()};
+  watched w;
   outsider server;
   const nlohmann::json first = register_by_hand(w.live, {{"port", server.port()}});
   CHECK(first["type"] != "rails");
@@ -363,7 +364,7 @@ TEST_CASE(
 
 TEST_CASE("a server of a terminal that was removed by hand is registered by hand as what it is",
   "[system][removal][by_hand]") {
-  watched w{without_probes()};
+  watched w;
   const event started = w.start();
   const std::string target =
     "DELETE /api/servers/" + std::to_string(started.server->ref.generation);
@@ -436,10 +437,7 @@ TEST_CASE("removed", "[system][removal][reasons]") {
 }
 
 TEST_CASE("refused: by a request", "[system][removal][reasons]") {
-  // No probe comes first.
-  settings wanted = quick();
-  wanted.health.interval = 1h;
-  watched w{wanted};
+  watched w;
   hand_made server{hand_made::manner::silent};
   const server_ref ref = w.add(server);
   server.end();
@@ -453,9 +451,7 @@ TEST_CASE("refused: by a request", "[system][removal][reasons]") {
 }
 
 TEST_CASE("refused: by a WebSocket", "[system][removal][reasons]") {
-  settings wanted = quick();
-  wanted.health.interval = 1h;
-  watched w{wanted};
+  watched w;
   hand_made server{hand_made::manner::silent};
   const server_ref ref = w.add(server);
   server.end();
@@ -470,7 +466,7 @@ TEST_CASE("refused: by a WebSocket", "[system][removal][reasons]") {
 }
 
 TEST_CASE("probe_failed", "[system][removal][reasons]") {
-  watched w;
+  watched w{quick()};
   hand_made server{hand_made::manner::silent};
   const server_ref ref = w.add(server);
 
@@ -484,7 +480,9 @@ TEST_CASE("probe_failed", "[system][removal][reasons]") {
 
 TEST_CASE(
   "superseded by a restart: counted and remembered, but not told", "[system][removal][reasons]") {
-  watched w;
+  settings wanted = without_probes();
+  wanted.proxy.hold = deadline;
+  watched w{wanted};
   const event started = w.start();
 
   kill(started.server->pid, SIGUSR2);
@@ -514,7 +512,7 @@ TEST_CASE("shutdown", "[system][removal][reasons]") {
 
 TEST_CASE("a server that cuts every connection and goes on listening is never removed",
   "[system][removal][refused]") {
-  watched w;
+  watched w{quick()};
   hand_made server{hand_made::manner::cuts};
   const server_ref ref = w.add(server);
 
@@ -535,7 +533,7 @@ TEST_CASE("a server that cuts every connection and goes on listening is never re
 
 TEST_CASE(
   "a server that takes no connections is unreachable, and recovers", "[system][unreachable]") {
-  watched w;
+  watched w{quick()};
   hand_made server{hand_made::manner::full};
   const server_ref ref = w.add(server);
 

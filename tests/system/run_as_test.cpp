@@ -111,7 +111,7 @@ TEST_CASE(
     wanted.terminal.no_new_privileges = true;
   }};
   CHECK(output_of(service, "ann", "grep NoNewPrivs /proc/self/status") == "NoNewPrivs:\t1\r\n");
-  const resource_check resources;
+  const resource_check resources{100};
 
   const http_answer unknown = open_as(service, "ann", {{"command", {"/etc/passwd"}}});
   CHECK(unknown.status == 422);

@@ -190,6 +190,7 @@ TEST_CASE("a port that a stranger holds by now is never routed to", "[system][st
   }
   left.end_last();
   const raw_server stranger{before["port"].get<uint16_t>()};
+  REQUIRE(stranger.port() != 0);
 
   previewd_program previewd{program, folder.path()};
   REQUIRE(previewd.port() != 0);

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "previewd/tests/support/resource_check.hpp"
+#include "previewd/tests/support/websocket_client.hpp"
 #include "previewd/tests/system/live_service.hpp"
 
 using namespace previewd;
@@ -86,6 +87,12 @@ TEST_CASE("a terminal that nobody uses is closed with its servers", "[system][te
   live_service live{wanted};
   const std::string terminal =
     open_command(live, {"/bin/sh", "-c", "trap '' HUP; python3 -m http.server 0"});
+  {
+    // The time runs from the opening on, and python may take longer to listen.
+    const websocket_client user{live.port(), "/api/terminals/" + terminal + "/attach"};
+    REQUIRE(user.is_open());
+    REQUIRE(live.events.wait_for(event_kind::server_started));
+  }
 
   const auto stopped = live.events.wait_for(event_kind::server_stopped);
 
@@ -227,7 +234,7 @@ TEST_CASE("a thousand terminals opened and closed leave nothing", "[system][term
     settings wanted;
     wanted.limits.terminals_per_user = at_once;
     live_service live{wanted};
-    const std::size_t actors = live.running_actors();
+    const std::size_t actors = live.quiet_actors();
     for (int round = 0; round < rounds; ++round) {
       std::vector<std::string> open;
       for (int i = 0; i < at_once; ++i) open.push_back(open_command(live, {"/bin/cat"}));
