@@ -1,9 +1,11 @@
 #pragma once
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -99,6 +101,12 @@ public:
       bytes.remove_prefix(static_cast<std::size_t>(n));
     }
     return true;
+  }
+
+  /// Whether all that was sent is there for the other side to read.
+  bool all_arrived() const {
+    int left = 0;
+    return ::ioctl(descriptor_, SIOCOUTQ, &left) == 0 && left == 0;
   }
 
   /// Everything up to and including `end`. What comes after it is kept for the next call. Less: the

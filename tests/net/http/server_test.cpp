@@ -67,7 +67,7 @@ TEST_CASE(
   "[net][http][I7]") {
   http_settings settings;
   settings.header_bytes = 2000;
-  settings.header_timeout = std::chrono::milliseconds{200};
+  settings.header_timeout = std::chrono::milliseconds{1500};
   http_world world{settings};
   const std::string host = "Host: localhost\r\n";
   const auto [request, status] = GENERATE_COPY(table<std::string, std::string>({
@@ -110,7 +110,7 @@ TEST_CASE(
 TEST_CASE("a client that still sends what is refused is not cut off before it has heard so",
   "[net][http]") {
   http_settings settings;
-  settings.drain = std::chrono::milliseconds{500};
+  settings.drain = std::chrono::milliseconds{1500};
   http_world world{settings, echo};
   raw_peer client = world.connect();
   const auto begun = std::chrono::steady_clock::now();
@@ -120,7 +120,7 @@ TEST_CASE("a client that still sends what is refused is not cut off before it ha
   bool taken = true;
   eventually([&] {
     taken = client.send("more");
-    return !taken || std::chrono::steady_clock::now() > begun + 3 * settings.drain;
+    return !taken || std::chrono::steady_clock::now() > begun + 2 * settings.drain;
   });
   client.shutdown();
   const std::string answer = client.read_to_end();

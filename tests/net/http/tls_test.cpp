@@ -68,7 +68,6 @@ http_settings quick() {
   http_settings settings;
   settings.hold = std::chrono::milliseconds{150};
   settings.drain = std::chrono::milliseconds{500};
-  settings.connect_timeout = std::chrono::milliseconds{300};
   return settings;
 }
 
@@ -307,7 +306,9 @@ TEST_CASE(
 }
 
 TEST_CASE("a server that does not speak TLS after all is a 502", "[net][proxy][tls]") {
-  tls_world world{quick()};
+  http_settings settings = quick();
+  settings.connect_timeout = deadline;  // it has said so first, however slow the machine is
+  tls_world world{settings};
   raw_peer client = world.connect();
   const std::string said = GENERATE(as<std::string>{}, "HTTP/1.1 400 Bad Request\r\n\r\n",
     "\x16\x03\x03\xff\xff garbage", std::string(100000, 'x'));
@@ -324,7 +325,9 @@ TEST_CASE("a server that does not speak TLS after all is a 502", "[net][proxy][t
 }
 
 TEST_CASE("a handshake that never ends is a 504 by proxy.connect_timeout", "[net][proxy][tls]") {
-  tls_world world{quick()};
+  http_settings settings = quick();
+  settings.connect_timeout = std::chrono::milliseconds{300};
+  tls_world world{settings};
   raw_peer client = world.connect();
 
   client.send(world.request("GET /preview/shop/ann/"));
@@ -338,7 +341,9 @@ TEST_CASE("a handshake that never ends is a 504 by proxy.connect_timeout", "[net
 
 TEST_CASE("a server that goes away in the handshake is asked once more, and then is a 502",
   "[net][proxy][tls]") {
-  tls_world world;
+  http_settings settings;
+  settings.hold = deadline;  // both verdicts come first, however slow the machine is
+  tls_world world{settings};
   raw_peer client = world.connect();
   const std::string method = GENERATE("GET", "POST");
 
@@ -380,7 +385,9 @@ TEST_CASE("nothing is left of connections to HTTPS servers", "[net][proxy][tls][
   { tls_world warm; }
   const resource_check resources;
   {
-    tls_world world{quick()};
+    http_settings settings = quick();
+    settings.connect_timeout = deadline;  // the last one shakes hands until the end
+    tls_world world{settings};
     world.open();
     raw_peer other = world.connect();
     other.send(world.request("GET /preview/shop/ann/"));
@@ -405,8 +412,8 @@ TEST_CASE(
   auto seen = said->get_future();
 
   world.on([&](net::http::server& server) {
-    server.look({"127.0.0.1", world.upstream.port(), expected}, shop, std::chrono::seconds{5},
-      [said](const identity& what) {
+    server.look(
+      {"127.0.0.1", world.upstream.port(), expected}, shop, deadline, [said](const identity& what) {
         if (what.outcome != identity::verdict::silent) said->set_value(what);
       });
   });
@@ -502,8 +509,8 @@ TEST_CASE("who ends without a byte is told apart from who speaks neither HTTP no
   auto seen = said->get_future();
 
   world.on([&](net::http::server& server) {
-    server.look({"127.0.0.1", world.upstream.port(), expected}, shop, std::chrono::seconds{5},
-      [said](const identity& what) {
+    server.look(
+      {"127.0.0.1", world.upstream.port(), expected}, shop, deadline, [said](const identity& what) {
         if (what.outcome != identity::verdict::silent) said->set_value(what);
       });
   });

@@ -113,9 +113,11 @@ TEST_CASE(
   });
   begun.get_future().wait_for(deadline);
   world.server.send(switched);
+  CHECK(eventually([&] { return world.server.all_arrived(); }));
   answered.set_value();
   const std::string answer = world.client.read_head();
   world.client.send("late");
+  CHECK(eventually([&] { return world.client.all_arrived(); }));
   followed.set_value();
 
   CHECK(contains(answer, "101 Switching Protocols"));

@@ -458,6 +458,7 @@ TEST_CASE("a job is what a shell knows: a supervisor, and what it starts in othe
   CHECK(fact.owners.front() != *supervisor);
   // With its leader the job ends.
   world.watch(ref, {fact});
+  REQUIRE(world.confirm(ref));  // it is watched by now
   ::kill(static_cast<pid_t>(*supervisor), SIGKILL);
   CHECK(world.server_in->await(
     [](const server_said& what) { return what.what == server_said::kind::leader; }));

@@ -148,7 +148,7 @@ TEST_CASE("pings of a peer that takes nothing are answered by one pong", "[net][
 
 TEST_CASE("a silent peer is pinged, and given up", "[net][ws]") {
   ws::websocket_limits limits;
-  limits.silence = 400ms;
+  limits.silence = 1600ms;
   websocket_world w{limits};
   w.peer.read_head();
 

@@ -17,11 +17,25 @@ for (const transport of ["polling", "websocket"]) {
         await next(socket, "connect");
         return socket;
       };
-      /** Breaks the connection, as a network does. */
+      /** Breaks the connection, as a network does. Returns its session. */
       const lose = async (socket) => {
+        const session = socket.io.engine.id;
         const lost = next(socket, "disconnect");
         socket.io.engine.close();
         await lost;
+        return session;
+      };
+      /** Waits until the session's thread has seen the end: whoever comes back to the other one sooner begins anew. */
+      const ended = async (session) => {
+        const url = `${server.url}/socket.io/?EIO=4&transport=polling&sid=${session}`;
+        const late = Date.now() + 20_000;
+        // A noop. The first refusal may come just before the client is put among those who may come back.
+        for (let refusals = 0; refusals < 2;) {
+          const answer = await within(fetch(url, { method: "POST", body: "6" }), url);
+          const text = await answer.text();
+          if (answer.status === 400 && JSON.parse(text).code === 1) ++refusals;
+          assert.ok(Date.now() < late, "the session lives on");
+        }
       };
       /** Connects again: with a new session, which with two threads may be on the other one. */
       const comeBack = async (socket) => {
@@ -55,9 +69,10 @@ for (const transport of ["polling", "websocket"]) {
           await heard(socket);
           const got = [];
           const four = new Promise((resolve) => socket.on("said", (what) => got.push(what) === 4 && resolve()));
-          await lose(socket);
+          const session = await lose(socket);
           for (const n of [1, 2, 3]) await ask(other, "say", room, n);
           await ask(other, "say", "another room", 0);
+          await ended(session);
 
           await comeBack(socket);
           await ask(other, "say", room, 4);
