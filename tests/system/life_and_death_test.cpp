@@ -269,7 +269,8 @@ TEST_CASE("Ctrl+Z suspends it, fg brings it back", "[system][suspended]") {
 }
 
 TEST_CASE("the shell exits", "[system][removal][terminal]") {
-  previewed p{"0 &"};
+  // It outlives the first signals, of which its end would be known as soon as the shell's.
+  previewed p{"0 stubborn &"};
 
   p.live.type(p.terminal, "exit 3\r");
   p.check_gone(stop_reason::terminal_exited);

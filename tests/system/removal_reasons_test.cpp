@@ -392,7 +392,8 @@ TEST_CASE("a server of a terminal that was removed by hand is registered by hand
 
 TEST_CASE("terminal_exited", "[system][removal][reasons]") {
   watched w;
-  const event started = w.start("0 &");
+  // It outlives the first signals, of which its end would be known as soon as the terminal's.
+  const event started = w.start("0 stubborn &");
 
   w.live.type(w.terminal, "exit 3\r");
 

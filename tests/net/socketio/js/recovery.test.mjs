@@ -102,12 +102,13 @@ for (const transport of ["polling", "websocket"]) {
       test("a client can be recovered once, and not with an offset that never was", async () => {
         const socket = await connected();
         await heard(socket);
+        const id = socket.id;
         const auth = { pid: socket._pid, offset: socket._lastOffset };
-        await lose(socket);
+        await ended(await lose(socket));
         const wrong = await connected({ auth: { ...auth, offset: "123456789" } });
-        assert.notEqual(wrong.id, socket.id);
+        assert.notEqual(wrong.id, id);
         const second = await connected({ auth });
-        assert.notEqual(second.id, socket.id);
+        assert.notEqual(second.id, id);
       });
     });
   }
