@@ -268,6 +268,7 @@ TEST_CASE("what a reader may fall behind is whole again after a large message", 
     });
     CHECK(taken);
     got += client.read_exactly(3000 + std::string_view{"bb8\r\n\r\n"}.size());
+    world.on([](net::http::server&) {});  // the client may have it before the server has heard so
   }
   world.on([&](net::http::server&) { exchange.reset(); });
 
