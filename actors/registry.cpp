@@ -250,18 +250,18 @@ public:
     if (table_.taken_by_another(what)) return port_taken(what.upstream);
 
     uint64_t previous = 0;
-    bool was_primary = false;
-    caf::optional<preview_access> was_seen_by;
-    if (server_entry* old = table_.replaced_by(what)) {
+    caf::optional<server_entry> replaced;
+    if (const server_entry* old = table_.replaced_by(what)) {
       previous = old->info.ref.generation;
-      was_primary = old->info.primary;
-      was_seen_by = old->info.access;
-      const server_ref ended = old->info.ref;  // a copy: its entry goes
-      drop_replaced(ended);
+      replaced = drop_replaced(server_ref{old->info.ref});  // a copy: its entry goes
     }
     server_entry& entry = table_.add(std::move(what), previous, settings_.now());
-    entry.info.primary = was_primary;
-    if (was_seen_by) table_.keep_access(entry, *was_seen_by);
+    if (replaced) {
+      entry.info.primary = replaced->info.primary;
+      entry.showed_page = replaced->showed_page;
+      entry.passed_over = replaced->passed_over;
+      table_.keep_access(entry, replaced->info.access);
+    }
     const server_ref ref = entry.info.ref;
     watch(entry);
     if (home != nullptr)
@@ -902,9 +902,9 @@ private:
   }
 
   /// A new generation takes the place of a restarting one: no stop is told, and nothing of the old
-  /// one may act any more.
-  void drop_replaced(const server_ref& ref) {
-    const server_entry entry = table_.take(ref);
+  /// one may act any more. Returns what that was.
+  server_entry drop_replaced(const server_ref& ref) {
+    server_entry entry = table_.take(ref);
     end_server(entry);
     stop_record record;
     record.ref = ref;
@@ -917,6 +917,7 @@ private:
     ++counters_.removals[static_cast<std::size_t>(record.reason)];
     for (auto& promise : std::exchange(removing_[ref.generation], {})) promise.deliver(record);
     removing_.erase(ref.generation);
+    return entry;
   }
 
   void end_server(const server_entry& entry) {

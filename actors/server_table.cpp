@@ -282,18 +282,29 @@ server_entry* server_table::choose_primary(const workspace_key& key) {
   if (home == workspaces_.end()) return nullptr;
   const auto rank = [port = home->second.preferred_port](
                       const server_entry& entry) { return rank_of(entry, port); };
+  bool page_ended = false;
+  for (const uint64_t generation : home->second.generations) {
+    server_entry& entry = servers_.at(generation);
+    entry.showed_page |= entry.description.serves_page;
+    // By itself nothing without pages of any kind becomes what a workspace shows.
+    const bool for_sockets = entry.info.type == websockets_only && !rank(entry).preferred;
+    if (!entry.removal && !for_sockets) continue;
+    page_ended |= entry.removal && entry.info.primary && entry.showed_page;
+    entry.info.primary = false;
+  }
   server_entry* present = nullptr;
   server_entry* best = nullptr;
   for (const uint64_t generation : home->second.generations) {
     server_entry& entry = servers_.at(generation);
-    // By itself nothing without pages of any kind becomes what a workspace shows.
-    const bool for_sockets = entry.info.type == websockets_only && !rank(entry).preferred;
-    if (entry.removal || for_sockets) {
-      entry.info.primary = false;
-      continue;
-    }
+    if (entry.removal) continue;
+    const auto mine = rank(entry);
+    // Whose front end has ended wants to know it, and not to see what its API says.
+    if (page_ended && mine.answers && !mine.page) entry.passed_over = true;
     if (entry.info.primary) present = &entry;
-    if (best == nullptr || rank(*best) < rank(entry)) best = &entry;
+    const bool waits_for_a_choice =
+      entry.info.type == websockets_only || (entry.passed_over && !mine.page);
+    if (waits_for_a_choice && !mine.preferred) continue;
+    if (best == nullptr || rank(*best) < mine) best = &entry;
   }
   if (best == nullptr || best == present) return nullptr;
   if (present != nullptr) {

@@ -28,6 +28,11 @@ struct server_entry {
   bool grace_over = false;
   /// It was there before the process, and has not taken a connection since.
   bool restoring = false;
+  /// It, or one that it has replaced, has answered with a page.
+  bool showed_page = false;
+  /// A primary with pages has ended beside this one, which has none: it takes its place neither
+  /// then nor later.
+  bool passed_over = false;
   /// A sentence about the present state for the user; may be empty.
   std::string hint;
   /// Clients have been told that it is unreachable, and why.
@@ -117,8 +122,9 @@ public:
   /// Chooses the primary anew: the preferred one if it is there; a restarting one stays; a server
   /// that answers with a page goes before one that does not; else the present one stays; else one
   /// that is there before one that restarts, page, printed before unprinted, chosen port before
-  /// ephemeral one, then the older. One for WebSockets alone is chosen only when it is preferred.
-  /// Returns the new primary when it changed.
+  /// ephemeral one, then the older. One for WebSockets alone is chosen only when it is preferred;
+  /// so is one without a page that has answered when a primary with pages ended. Returns the new
+  /// primary when it changed.
   server_entry* choose_primary(const workspace_key& key);
 
   /// Makes the workspace known, so that its origin has a name, and returns its label.

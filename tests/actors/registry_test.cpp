@@ -124,13 +124,63 @@ TEST_CASE("the one that answers with a page is the preview, whoever came first",
     w.run();
     CHECK(w.io.route_of(last)->primary == together);
   }
-  SECTION("the next in rank takes its place in the step in which it goes") {
+  const auto end_the_page = [&] {
     w.kernel.close(2);
     w.kernel.end_leader(2);
     w.run();
-    CHECK(w.io.route_of(first)->primary);
+  };
+  SECTION("the next in rank with a page takes its place in the step in which it goes") {
+    server_description other = w.dev_server(terminal, 5174, 3);
+    other.job_leader = 3;
+    const server_ref next = w.add(other);
+    end_the_page();
+    CHECK(w.io.route_of(next)->primary);
     CHECK(w.io.events.back().kind == event_kind::server_primary);
-    CHECK(w.io.events.back().server->ref == first);
+    CHECK(w.io.events.back().server->ref == next);
+  }
+  SECTION("one without a page does not take its place") {
+    end_the_page();
+    CHECK_FALSE(w.io.route_of(first)->primary);
+    CHECK(w.io.events.back().kind == event_kind::server_stopped);
+
+    SECTION("nor does it later, or what it becomes by a restart") {
+      api.printed = true;
+      caf::anon_send(w.registry, identity_atom_v, first, api);
+      w.run();
+      CHECK_FALSE(w.io.route_of(first)->primary);
+      w.kernel.close(1);
+      w.run();
+      api.listeners = {{4, 3000, false}};
+      const server_ref again = w.add(api);
+      CHECK_FALSE(w.io.route_of(again)->primary);
+    }
+    SECTION("but once it has a page") {
+      api.serves_page = true;
+      caf::anon_send(w.registry, identity_atom_v, first, api);
+      w.run();
+      CHECK(w.io.route_of(first)->primary);
+    }
+    SECTION("but whatever is started then") {
+      server_description later = w.dev_server(terminal, 3001, 5);
+      later.job_leader = 5;
+      later.serves_page = false;
+      const server_ref next = w.add(later);
+      CHECK(w.io.route_of(next)->primary);
+      CHECK_FALSE(w.io.route_of(first)->primary);
+    }
+  }
+  SECTION("nor does one without a page, if it restarts and ends before it answers") {
+    w.kernel.close(2);
+    w.run();
+    server_description again = page;
+    again.listeners = {{4, 5173, false}};
+    again.answers = again.serves_page = false;
+    w.add(again);
+    w.kernel.close(4);
+    w.kernel.end_leader(2);
+    w.run();
+    CHECK(w.status().servers.size() == 1);
+    CHECK_FALSE(w.io.route_of(first)->primary);
   }
   SECTION("nothing is promoted while it restarts") {
     w.kernel.close(2);

@@ -289,8 +289,9 @@ void machine::remove(uint64_t generation) {
 void machine::wait_for(const workspace_key& key, caf::timespan time) {
   request<workspace_status>(
     [](const workspace_status& status) {
-      return status.servers.empty() ? "nothing"
-                                    : std::to_string(status.servers.front().ref.generation);
+      return status.servers.empty() || !status.servers.front().primary
+               ? "nothing"
+               : std::to_string(status.servers.front().ref.generation);
     },
     waits, status_atom_v, key, time);
 }
@@ -562,9 +563,9 @@ void machine::publish(workspace_routes what, registry_actor reply_to) {
       broken("I1: " + name(one.ref) + " is held though nothing happened to it");
     }
   }
-  if (std::count_if(what.routes.begin(), what.routes.end(),
-        [](const route& one) { return one.primary; }) != (what.routes.empty() ? 0 : 1))
-    broken("not exactly one primary");
+  if (std::count_if(
+        what.routes.begin(), what.routes.end(), [](const route& one) { return one.primary; }) > 1)
+    broken("more than one primary");
   if (before) {
     for (const route& one : before->routes) {
       const bool still = std::any_of(what.routes.begin(), what.routes.end(),

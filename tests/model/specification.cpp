@@ -73,10 +73,13 @@ std::string specification::add(server what, const truth& is) {
   if (replaced != live.end()) {
     what.previous = replaced->generation;
     what.primary = replaced->primary;
+    what.showed_page = replaced->showed_page;
+    what.passed_over = replaced->passed_over;
     records_[replaced->generation] = "superseded";
     if (replaced->socket >= 0) ended_sockets_.insert(replaced->socket);
     live.erase(replaced);
   }
+  what.showed_page |= what.page;
   what.started = now_;
   what.generation = next_++;
   const uint64_t generation = what.generation;
@@ -167,6 +170,7 @@ void specification::identified(uint64_t generation, bool page) {
   if (what == nullptr) return;
   what->answers = true;
   what->page = page;
+  what->showed_page |= page;
   changed(what->workspace);
   applied();
 }
@@ -278,7 +282,11 @@ void specification::end_if_over(server& what) {
 void specification::stop(server& what, const std::string& reason) {
   if (!what.removal.empty()) return;
   what.removal = reason;
-  what.primary = false;
+  if (std::exchange(what.primary, false) && what.showed_page) {
+    for (server& one : live)
+      if (one.workspace == what.workspace && one.removal.empty() && one.answers && !one.page)
+        one.passed_over = true;
+  }
   effects_.push_back({effect::kind::stop, what.generation});
   if (const server* promoted = choose_primary(what.workspace))
     effects_.push_back({effect::kind::primary, promoted->generation});
@@ -299,9 +307,9 @@ void specification::changed(int workspace) {
 }
 
 /// The best: one that is there before one that restarts, then who has answered, page, printed, a
-/// port that somebody chose, and age. The present one stays while it restarts, until it answers
-/// again, and while the best
-/// is no better in what it shows, unless both were started together.
+/// port that somebody chose, and age. Not one without a page that was passed over. The present one
+/// stays while it restarts, until it answers again, and while the best is no better in what it
+/// shows, unless both were started together.
 specification::server* specification::choose_primary(int workspace) {
   server* present = nullptr;
   server* best = nullptr;
@@ -312,6 +320,7 @@ specification::server* specification::choose_primary(int workspace) {
   for (server& one : live) {
     if (one.workspace != workspace || !one.removal.empty()) continue;
     if (one.primary) present = &one;
+    if (one.passed_over && !one.page) continue;
     if (best == nullptr || rank(*best) < rank(one)) best = &one;
   }
   if (best == nullptr || best == present) return nullptr;

@@ -39,6 +39,8 @@ public:
     int socket = -1;  // -1: registered by hand
     bool answers = false;
     bool page = false;
+    bool showed_page = false;  // it or one that it replaced
+    bool passed_over = false;  // without a page, it was there when the primary with pages ended
     bool printed = false;
     bool primary = false;
     uint64_t previous = 0;
