@@ -96,7 +96,7 @@ class Loads(unittest.TestCase):
 
     def test_text_says_what_came_of_it(self):
         with upstream() as (server, port):
-            done = run("http", "--port", port, "--seconds", 0.2, "--pid", server.pid)
+            done = run("http", "--clients", 3, "--port", port, "--seconds", 1, "--pid", server.pid)
         self.assertRegex(done.stdout, r"^\d+ a second \(\d+\), p50 \d+ us, p99 \d+ us; 0 failed\nobserved process: ")
 
     def test_wrong_options_are_refused_before_anything_is_done(self):

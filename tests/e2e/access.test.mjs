@@ -49,7 +49,7 @@ async function linkTo(page) {
   return (await answer.json()).url;
 }
 
-test('a link lets a browser in to the terminal page and the preview beside it, once', {timeout: 60_000}, async () => {
+test('a link lets a browser in to the terminal page and the preview beside it, once', {timeout: 180_000}, async () => {
   const opened = await fetch(`http://127.0.0.1:${service.port}/api/terminals`, {
     method: 'POST', body: JSON.stringify({...workspace, command: [process.execPath, appProgram, 'behind a door']}),
   });
@@ -73,7 +73,7 @@ test('a link lets a browser in to the terminal page and the preview beside it, o
   await fetch(`http://127.0.0.1:${service.port}/api/terminals/${terminal}`, {method: 'DELETE'});
 });
 
-test('a link lets a browser in to a preview alone', {timeout: 60_000}, async () => {
+test('a link lets a browser in to a preview alone', {timeout: 180_000}, async () => {
   const opened = await fetch(`http://127.0.0.1:${service.port}/api/terminals`, {
     method: 'POST', body: JSON.stringify({...workspace, command: [process.execPath, appProgram, 'behind another']}),
   });
@@ -94,7 +94,7 @@ test('a link lets a browser in to a preview alone', {timeout: 60_000}, async () 
   await fetch(`http://127.0.0.1:${service.port}/api/terminals/${terminal}`, {method: 'DELETE'});
 });
 
-test('a page whose session has ended connects again when there is a new one', {timeout: 60_000}, async () => {
+test('a page whose session has ended connects again when there is a new one', {timeout: 180_000}, async () => {
   const {context, page} = browser;
   await page.goto(await linkTo('terminal'));
   await page.locator('[data-link=connected]').waitFor();

@@ -11,7 +11,7 @@ import {cleanUp, complaints, previewStatus, startService, watchEvents} from './s
 
 const workspace = {project: 'shop', user: 'bob'};
 const appProgram = join(dirname(fileURLToPath(import.meta.url)), 'support/app.mjs');
-const limit = {timeout: 60_000};
+const limit = {timeout: 180_000};
 
 let service;
 let front;
@@ -94,7 +94,7 @@ for (const {host, kind} of [{host: 'localhost', kind: 'origin'}, {host: '127.0.0
       : `http://127.0.0.1:${service.port}/preview/${workspace.project}/${workspace.user}/`;
     await (await appFrame(page, address, 10_000)).getByText('first app').waitFor({timeout: 10_000});
     await heard('started');
-    assert.equal(await page.frameLocator('#preview').locator('.screen').isVisible(), false);
+    await page.frameLocator('#preview').locator('.screen').waitFor({state: 'hidden', timeout: 15_000});
 
     const record = await first.stop();
     assert.equal(record.message, 'Terminal closed, dev server stopped');
@@ -134,13 +134,13 @@ test('a navigation to a preview that is down gets the loading page, which become
     const app = await startApp('here again');
     await page.getByRole('heading', {name: 'here again'}).waitFor({timeout: 15_000});
     assert.equal(page.url(), address);
-    const color = await page.evaluate(() => getComputedStyle(document.querySelector('h1')).color);
-    assert.equal(color, 'rgb(0, 128, 0)', 'what the app links to arrives too');
+    // What the app links to arrives too.
+    await page.waitForFunction(() => getComputedStyle(document.querySelector('h1')).color === 'rgb(0, 128, 0)');
     await app.stop();
   }
 });
 
-test('at a further server\'s address the loading page waits for that one, whatever the primary does', {timeout: 120_000}, async () => {
+test('at a further server\'s address the loading page waits for that one, whatever the primary does', limit, async () => {
   const {page} = browser;
   const primary = await startApp('primary');
   // Chosen, so that it stays primary whatever comes and while it is suspended.

@@ -33,7 +33,7 @@ function origin() {
   return `http://127.0.0.1:${pages.address().port}`;
 }
 
-test('a page of a listed origin uses the API, the events and Socket.IO', {timeout: 60_000}, async () => {
+test('a page of a listed origin uses the API, the events and Socket.IO', {timeout: 180_000}, async () => {
   const {page} = browser;
   await page.goto(`${origin()}/`);
 
@@ -72,7 +72,7 @@ test('a page of a listed origin uses the API, the events and Socket.IO', {timeou
   assert.deepEqual(browser.failures, []);
 });
 
-test('a page of an origin that is not listed gets nothing', {timeout: 60_000}, async () => {
+test('a page of an origin that is not listed gets nothing', {timeout: 180_000}, async () => {
   const other = createServer((request, response) => response.writeHead(200, {'content-type': 'text/html'}).end('<!doctype html>'));
   other.listen(0, '127.0.0.1');
   await once(other, 'listening');

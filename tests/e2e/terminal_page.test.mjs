@@ -5,7 +5,7 @@ import {after, before, test} from 'node:test';
 import {openBrowser, terminalOn} from './support/browser.mjs';
 import {cleanUp, complaints, startService} from './support/service.mjs';
 
-const limit = {timeout: 60_000};
+const limit = {timeout: 180_000};
 let service;
 let browser;
 let terminal;

@@ -212,7 +212,8 @@ test('a full-screen program is on the screen again after a reload and a lost con
   await terminal.shows(/\b20\b/, 10_000);
   await terminal.press('PageDown');
   await page.keyboard.type('50g');
-  await terminal.shows(/^\s*50 50\n/, 15_000);
+  const whole = /^\s*50 50\n[^]*\n:\s*$/;  // the prompt comes last
+  await terminal.shows(whole, 15_000);
   const before = await terminal.buffer();
   assert.equal(before.type, 'alternate');
   await interrupted(() => {});
@@ -220,7 +221,7 @@ test('a full-screen program is on the screen again after a reload and a lost con
   assert.deepEqual(await terminal.buffer(), before);
   await page.reload();
   await page.locator('[role=tab][aria-selected=true][data-state=live]').waitFor();
-  await terminal.shows(/^\s*50 50\n/, 10_000);
+  await terminal.shows(whole, 10_000);
   assert.deepEqual(await terminal.buffer(), before);
   await terminal.press('q');
 });

@@ -80,7 +80,8 @@ test('a Vite started in the browser terminal appears, updates without reload, an
 
     await page.goto(`${service.url}/terminal/shop/ann`);
     await page.locator('[data-link=connected]').waitFor();
-    await page.waitForFunction(() => document.querySelector('.xterm-rows')?.innerText.trim() !== '');
+    await page.locator('[role=tab][aria-selected=true][data-state=live]').waitFor();
+    await terminal.shows(/[$#]/, 15_000);
     await screen.getByText('Waiting for a dev server').waitFor();
     await shot('vite-1-waiting');
 
@@ -102,7 +103,7 @@ test('a Vite started in the browser terminal appears, updates without reload, an
       app = await appFrame(page, before.originUrl, 10_000);
       await app.getByText('Get started').waitFor({timeout: 30_000});
       await page.locator('[data-phase=ready]').waitFor();
-      assert.equal(await previewFrame(page).locator('.screen').isVisible(), false);
+      await previewFrame(page).locator('.screen').waitFor({state: 'hidden', timeout: 15_000});
       await shot('vite-2-running');
     });
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 import urllib.request
 
 import socketio
@@ -19,9 +20,10 @@ def call(method, path, body=None):
         return json.loads(answer.read() or b"null")
 
 
+# Every handler is called on a thread of its own: they may come in any order.
 client = socketio.Client(reconnection=False)
 events = []
-output = []
+output = []  # pairs of sequence and text
 stopped, exited = threading.Event(), threading.Event()
 code = None
 
@@ -40,7 +42,7 @@ def has_stopped(server, *_):
 
 @client.on("terminalData")
 def data(what, *_):
-    output.append(what["data"])
+    output.append((what["sequence"], what["data"]))
 
 
 @client.on("terminalExit")
@@ -48,6 +50,10 @@ def has_exited(what, *_):
     global code
     code = what["exitCode"]
     exited.set()
+
+
+def is_there():
+    return "got Ж" in "".join(text for _, text in sorted(output))
 
 
 client.connect(base, transports=[transport], wait_timeout=20)
@@ -59,7 +65,10 @@ terminal = client.call("createTerminal", {"projectId": project, "userId": "ann",
                        timeout=20)
 client.call("terminalInput", {"terminalId": terminal["terminalId"], "data": "Ж\n"}, timeout=20)
 assert exited.wait(20), "no terminalExit"
+deadline = time.monotonic() + 20
+while time.monotonic() < deadline and not (is_there() and len(events) >= 2):
+    time.sleep(0.01)
 used = client.transport()
 client.disconnect()
-print(json.dumps({"transport": used, "snapshot": joined["ok"] and joined["servers"] == [], "events": events,
-                  "output": "got Ж" in "".join(output), "code": code}))
+print(json.dumps({"transport": used, "snapshot": joined["ok"] and joined["servers"] == [], "events": sorted(events),
+                  "output": is_there(), "code": code}))

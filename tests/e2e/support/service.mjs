@@ -77,6 +77,19 @@ export async function stateOf(port) {
   return found;
 }
 
+/** The state once it no longer changes from one look to the next, and the store has been told of everything. */
+async function settledState(port) {
+  let state = await stateOf(port);
+  for (let same = 0; same < 3;) {
+    await new Promise((done) => setTimeout(done, 50));
+    const next = await stateOf(port);
+    const quiet = next['underWay.stores'] === 0 && Object.keys(next).every((name) => next[name] === state[name]);
+    same = quiet ? same + 1 : 0;
+    state = next;
+  }
+  return state;
+}
+
 /** Closes all terminals, and fails if the service does not come to hold again what it held at its start. */
 async function checkNothingIsLeft(port, start) {
   const base = `http://127.0.0.1:${port}/api/terminals`;
@@ -136,7 +149,7 @@ export async function startService(settings = []) {
   let start;
   try {
     port = await within(20_000, 'previewd listening', started);
-    start = await within(10_000, 'its state', stateOf(port));
+    start = await within(20_000, 'its state', settledState(port));
   } catch (error) {
     child.kill('SIGKILL');
     await rm(home, {recursive: true, force: true});
