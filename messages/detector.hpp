@@ -30,7 +30,9 @@ struct url_hint {
 /// A listening socket that belongs to a terminal, and who holds it.
 struct listener_fact {
   listener_id id;
-  std::string address;          // numeric, as bound: "::1", "0.0.0.0"
+  /// Numeric, as bound: "::1", "0.0.0.0". "0.0.0.0" also for a v6 socket on all addresses, v4 ones
+  /// included, where there is no "::1".
+  std::string address;
   std::vector<int32_t> owners;  // pids, ascending; a set: forking servers share one inode
   int32_t job_leader = 0;       // process group of the first owner; 0: not known
   std::string command;          // of the first owner, for display

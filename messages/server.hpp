@@ -45,8 +45,8 @@ enum class scheme : uint8_t { http, https };
 std::string_view to_string(scheme value) noexcept;
 
 /// Where a dev server listens: the socket's own address, never a name. An unspecified address
-/// (`0.0.0.0`, `::`) is stored as the loopback address of the same family, since that is what one
-/// connects to.
+/// (`0.0.0.0`, `::`) is stored as the loopback address of the same family, or as `127.0.0.1` where
+/// there is no `::1`, since that is what one connects to.
 struct endpoint {
   std::string address;  // numeric, "127.0.0.1" or "::1"
   uint16_t port = 0;

@@ -1,8 +1,10 @@
 #include "previewd/net/kernel/kernel_watch.hpp"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
@@ -39,6 +41,8 @@ const os::call_site watch_events{"kernel.watch_events", {ENOMEM, ENOSPC}};
 const os::call_site watch_process{"kernel.watch_process", {ENOMEM, ENOSPC}};
 const os::call_site look_at_process{"kernel.look_at_process", {ENOMEM}};
 const os::call_site kill_process{"kernel.kill", {EPERM}};
+const os::call_site open_v6{"loopback.open", {EMFILE, ENFILE, ENOMEM, EAFNOSUPPORT}};
+const os::call_site bind_v6{"loopback.bind", {EADDRNOTAVAIL, ENOMEM}};
 
 /// Gives a descriptor to Asio, which tells the kernel's event queue of it (epoll_ctl(2)).
 error_code watch_descriptor(stream_descriptor& by, int descriptor, const os::call_site& site) {
@@ -66,11 +70,32 @@ exit_status to_message(const std::optional<os::exit_status>& status) {
   return result;
 }
 
+/// Whether there is a `::1` here: not with net.ipv6.conf.lo.disable_ipv6. When that cannot be found
+/// out, there is.
+bool find_v6_loopback() {
+  const os::unique_fd socket{
+    os::system_call(open_v6, [] { return ::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0); })};
+  if (!socket) return errno != EAFNOSUPPORT;
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  const int bound = os::system_call(bind_v6, [&] {
+    return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  });
+  return bound == 0 || errno != EADDRNOTAVAIL;
+}
+
+/// Whether a socket takes the connections to every address of its family.
+bool is_on_any(const os::listening_socket& socket) {
+  const auto& bound = socket.address;
+  return std::all_of(bound.begin(), bound.end(), [](uint8_t byte) { return byte == 0; });
+}
+
 /// How near a listening socket is to an address: the nearest gets the connections. 0: none of them.
 int nearness(const os::listening_socket& socket, const asio::ip::address& address) {
   const bool v6 = socket.family == os::address_family::v6;
   const auto& bound = socket.address;
-  const bool any = std::all_of(bound.begin(), bound.end(), [](uint8_t byte) { return byte == 0; });
+  const bool any = is_on_any(socket);
   if (address.is_v6()) {
     if (!v6) return 0;
     return bound == address.to_v6().to_bytes() ? 3 : any ? 2 : 0;
@@ -305,7 +330,8 @@ private:
     std::vector<os::process_id> terminated;
   };
 
-  static listener_fact fact_of(const known_socket& known);
+  listener_fact fact_of(const known_socket& known) const;
+  bool is_reached_by_v4_alone(const known_socket& known) const;
   pid_t job_of(const std::string& id, const os::process_stat& process) const;
   static os::process_search usual_search(const os::child_reaper& reaper) {
     return reaper.mode() == os::reap_mode::all ? os::process_search::descendants
@@ -370,6 +396,7 @@ private:
   listener_reader reader_;
   std::optional<os::destroy_events> events_;
   bool events_missing_ = false;  // for want of something: tried again
+  bool has_v6_loopback_ = true;
   stream_descriptor event_descriptor_{thread_.context()};
   std::vector<os::destroyed_socket> destroyed_;
   asio::signal_set signals_{thread_.context()};
@@ -404,11 +431,15 @@ private:
 void kernel_watcher::implementation::begin() {
   const error_code why = reader_.open(settings_.source);
   open_events();
+  has_v6_loopback_ = find_v6_loopback();
   log::info("listener_source",
     reader_.uses_sock_diag() ? "Listening sockets are read by socket diagnosis."
                              : "Listening sockets are read from /proc/net, which is slower.",
     {{"source", reader_.uses_sock_diag() ? "sock_diag" : "proc_net"},
       {"events", events_ ? "on" : "off"}, {"reason", why ? why.message() : std::string{"none"}}});
+  if (!has_v6_loopback_)
+    log::info("no_ipv6_loopback",
+      "There is no ::1 here: servers that listen on :: are reached at 127.0.0.1.");
 
   if (settings_.signals == child_signals::handled) {
     error_code failure;
@@ -748,16 +779,27 @@ pid_t kernel_watcher::implementation::job_of(
   return at->group;
 }
 
-listener_fact kernel_watcher::implementation::fact_of(const known_socket& known) {
+listener_fact kernel_watcher::implementation::fact_of(const known_socket& known) const {
   listener_fact fact;
   fact.id = {.inode = known.socket.inode,
     .port = known.socket.port,
     .v6 = known.socket.family == os::address_family::v6};
-  fact.address = os::address_text(known.socket);
+  fact.address = is_reached_by_v4_alone(known) ? "0.0.0.0" : os::address_text(known.socket);
   for (const os::process_id& owner : known.owners) fact.owners.push_back(owner.pid);
   fact.job_leader = known.group;
   fact.command = known.command;
   return fact;
+}
+
+/// Whether a v6 socket on all addresses has to be connected to by those of v4, and can be.
+bool kernel_watcher::implementation::is_reached_by_v4_alone(const known_socket& known) const {
+  if (has_v6_loopback_ || known.socket.family != os::address_family::v6 || !is_on_any(known.socket))
+    return false;
+  // Where another socket gets them they may be a stranger's. /proc/net does not say which sockets
+  // are for v6 only.
+  const std::vector<const known_socket*> there =
+    sockets_at({"127.0.0.1", known.socket.port, scheme::http});
+  return std::find(there.begin(), there.end(), &known) != there.end();
 }
 
 void kernel_watcher::implementation::tell_listeners() {

@@ -221,6 +221,44 @@ TEST_CASE("without a descriptor for socket diagnosis at the start, it is used la
   CHECK(resources.difference() == "");
 }
 
+TEST_CASE("where there is no ::1 a server on :: that takes v4 too is told as one on 0.0.0.0",
+  "[net][kernel][faults]") {
+  // A lack of descriptors says nothing about addresses.
+  const auto [site, error, stack, address] =
+    GENERATE(table<const char*, int, std::string, std::string>({
+      {"loopback.bind", EADDRNOTAVAIL, "True", "0.0.0.0"},
+      {"loopback.bind", EADDRNOTAVAIL, "False", "::"},
+      {"loopback.open", EAFNOSUPPORT, "True", "0.0.0.0"},
+      {"loopback.open", EMFILE, "True", "::"},
+    }));
+  INFO(site << ": " << std::strerror(error) << ", dual stack: " << stack);
+  const armed missing{site, {.error = error}};
+  kernel_world world;
+  test_terminal terminal{world.reaper,
+    {"python3", "-c",
+      "import signal, socket\n"
+      "s = socket.create_server(('::', 0), family=socket.AF_INET6, dualstack_ipv6=" +
+        stack +
+        ")\n"
+        "print('port=%d' % s.getsockname()[1], flush=True)\nsignal.pause()\n"},
+    {mark()}};
+  world.track(id, terminal.pid());
+  const auto number = terminal.await_number("port=");
+  REQUIRE(number);
+  const auto port = static_cast<uint16_t>(*number);
+
+  const auto facts = world.await_port(port);
+  const found_listeners found = world.find({"127.0.0.1", port, scheme::http});
+
+  CHECK(missing.hits() == 1);
+  REQUIRE(facts);
+  CHECK(facts->front().address == address);
+  CHECK(facts->front().id.v6);
+  // By its endpoint it is the same socket.
+  REQUIRE(found.sockets.size() == (stack == "True" ? 1 : 0));
+  if (!found.sockets.empty()) CHECK(found.sockets.front() == facts->front());
+}
+
 TEST_CASE("who asks while the sockets cannot be listed is answered when they can",
   "[net][kernel][faults]") {
   watched_program p{listening()};
