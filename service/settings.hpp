@@ -83,7 +83,8 @@ struct settings {
     /// How long after output or a change of the foreground job listeners are looked for often. 1 s
     /// to 10 min.
     std::chrono::milliseconds timeout{30000};
-    std::chrono::milliseconds interval{40};  // between two looks then; 10 ms to 1 min
+    /// Between two looks then, and no less otherwise. 10 ms to 1 s.
+    std::chrono::milliseconds interval{40};
   } detection;
 
   struct {

@@ -631,8 +631,9 @@ std::vector<setting> setting_table(settings& target) {
     "once"));
   add(duration("detection.timeout", target.detection.timeout, 1s, 10min, "30s",
     "how long new servers are looked for often after output or a change of the foreground job"));
-  add(duration(
-    "detection.interval", target.detection.interval, 10ms, 1min, "40ms", "between two such looks"));
+  add(duration("detection.interval", target.detection.interval, 10ms, 1s, "40ms",
+    "between two such looks; otherwise there is one every 80ms, or as seldom as this if it is "
+    "longer"));
 
   group = "Proxy";
   add(duration("proxy.hold", target.proxy.hold, 0ms, 1min, "2s",

@@ -62,6 +62,10 @@ constexpr uint32_t no_index = std::numeric_limits<uint32_t>::max();
 // Reading the sockets from /proc/net takes a tenth of the time at most.
 constexpr int spared_for_look = 10;
 
+// Between the first two searches for who holds a socket, at most; each further pause is twice as
+// long.
+constexpr std::chrono::milliseconds longest_first_pause{40};
+
 exit_status to_message(const std::optional<os::exit_status>& status) {
   exit_status result;
   if (!status) return result;
@@ -531,14 +535,15 @@ void kernel_watcher::implementation::schedule() {
     timer_.cancel();
     return;
   }
-  auto interval = reader_.uses_sock_diag()
-                    ? settings_.slow_interval
-                    : std::max(settings_.slow_interval, settings_.costly_interval);
+  auto interval = std::max(settings_.slow_interval, settings_.fast_interval);
+  if (!reader_.uses_sock_diag()) interval = std::max(interval, settings_.costly_interval);
   for (const auto& [id, terminal] : terminals_) {
     if (in_fast_phase(terminal)) interval = std::min(interval, settings_.fast_interval);
   }
   for (const auto& [generation, server] : servers_) {
-    if (server.successor) interval = std::min(interval, settings_.fast_interval);
+    // Clients may be held until it is there.
+    if (server.successor)
+      interval = std::min({interval, settings_.fast_interval, settings_.poll_interval});
     if (server.told_stopped) interval = std::min(interval, settings_.poll_interval);
   }
   if ((!servers_.empty() && !events_) || has_to_retry())
@@ -746,7 +751,8 @@ void kernel_watcher::implementation::find_owners() {
     if (owners.empty()) {
       if (known.terminal.empty()) {
         ++known.attempts;
-        known.next_attempt = last_look_ + settings_.fast_interval * (1U << known.attempts) / 2;
+        const auto pause = std::min(settings_.fast_interval, longest_first_pause);
+        known.next_attempt = last_look_ + pause * (1U << known.attempts) / 2;
       }
       continue;  // the last owners known stay: somebody does hold it
     }

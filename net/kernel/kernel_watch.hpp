@@ -28,7 +28,8 @@ struct kernel_watch_settings {
   /// Between two looks at the listening sockets while a terminal is in its detection phase. One
   /// look costs some 50 us. 10 ms to 1 min.
   std::chrono::milliseconds fast_interval{40};
-  /// The same otherwise, while a terminal or a server is watched at all. 10 ms to 1 h.
+  /// The same otherwise, while a terminal or a server is watched at all; no less than
+  /// `fast_interval`. 10 ms to 1 h.
   std::chrono::milliseconds slow_interval{80};
   /// At least that much, outside a detection phase, where the sockets are read from /proc/net,
   /// which takes some 20 ms; in one, ten times as long as a look takes, and no more than this. And
@@ -38,8 +39,8 @@ struct kernel_watch_settings {
   std::chrono::milliseconds detection_timeout{30000};
   /// Between two looks however often they are asked for. 1 ms to 1 s.
   std::chrono::milliseconds least_interval{5};
-  /// Between two looks at registered servers where the kernel tells nothing by itself. 10 ms to 1
-  /// s.
+  /// Between two looks at registered servers where the kernel tells nothing by itself, and at most
+  /// while the successor of one is waited for. 10 ms to 1 s.
   std::chrono::milliseconds poll_interval{100};
   /// Between two looks at processes that are being ended. 5 ms to 1 s.
   std::chrono::milliseconds ladder_interval{20};

@@ -259,6 +259,28 @@ TEST_CASE("where there is no ::1 a server on :: that takes v4 too is told as one
   if (!found.sockets.empty()) CHECK(found.sockets.front() == facts->front());
 }
 
+TEST_CASE("nobody looks more often than fast_interval says", "[net][kernel][faults]") {
+  // Here no event of the kernel, of whichever process, leads to a look.
+  net::kernel::kernel_watch_settings settings;
+  settings.source = net::kernel::listener_source::proc_net;
+  settings.costly_interval = 10ms;
+  settings.fast_interval = std::chrono::minutes{10};
+  kernel_world world{settings};
+  test_terminal terminal{world.reaper,
+    {"python3", "-c",
+      "import sys, time\nsys.stdin.readline()\ntime.sleep(0.5)\nprint('la' + 'ter', flush=True)\n"},
+    {mark()}};
+  world.track(id, terminal.pid());
+  world.find({"127.0.0.1", 1, scheme::http});  // which looks, after the first look
+  const uint64_t looks = calls_at("proc_net.open");
+  REQUIRE(looks > 0);
+
+  terminal.type("\n");
+  REQUIRE(terminal.await_output("later"));
+
+  CHECK(calls_at("proc_net.open") == looks);
+}
+
 TEST_CASE("who asks while the sockets cannot be listed is answered when they can",
   "[net][kernel][faults]") {
   watched_program p{listening()};

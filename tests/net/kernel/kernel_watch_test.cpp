@@ -401,6 +401,36 @@ TEST_CASE("who listens where a server in no terminal did is its successor", "[ne
   world.kernel->unwatch(ref);
 }
 
+TEST_CASE("a successor is soon found beside terminals, however seldom new servers are looked for",
+  "[net][kernel]") {
+  net::kernel::kernel_watch_settings settings;
+  settings.fast_interval = settings.slow_interval = std::chrono::minutes{10};
+  kernel_world world{settings};
+  test_terminal terminal{world.reaper, {"sleep", "1000"}, {mark()}};
+  world.track(id, terminal.pid());
+  test_terminal stranger{
+    world.reaper, listening("port = s.getsockname()[1]\nsys.stdin.readline()\ns.close()\n"
+                            "print('closed', flush=True)\nsys.stdin.readline()\n"
+                            "s = socket.create_server(('127.0.0.1', port))\n"
+                            "signal.pause()")};
+  const auto number = stranger.await_number("port=");
+  REQUIRE(number);
+  const endpoint at{"127.0.0.1", static_cast<uint16_t>(*number), scheme::http};
+  world.watch(ref, world.find(at).sockets);
+  REQUIRE(world.confirm(ref)->listening);
+  stranger.type("\n");
+  REQUIRE(world.server_in->await(
+    [](const server_said& what) { return what.what == server_said::kind::gone; }));
+
+  world.kernel->await_successor(ref, at);
+  stranger.type("\n");
+
+  const auto said = world.owner_in->await();
+  REQUIRE(said);
+  CHECK(said->pid == stranger.pid());
+  world.kernel->unwatch(ref);
+}
+
 TEST_CASE("a stopped server listens, and is told to be stopped, asked or not", "[net][kernel]") {
   const bool asked = GENERATE(true, false);
   kernel_world world;
