@@ -53,8 +53,8 @@ public:
     // It may be said of the sockets that it had before, and those that it has now are open.
     if (state().moved) ports_.kernel->confirm(ref_);
     self_->delayed_send(self_, hold_, tick_atom_v);
-    // No detector looks for what comes after it.
-    if (description_.by_hand && description_.terminal_id.empty())
+    // No detector looks for what comes after it: it was named, or found by an earlier process.
+    if (description_.terminal_id.empty())
       ports_.kernel->await_successor(ref_, description_.upstream);
   }
 

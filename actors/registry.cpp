@@ -345,8 +345,17 @@ public:
   void succeeded(const server_ref& ref, const std::vector<listener_fact>& by) {
     const server_entry* entry = table_.find(ref);
     if (entry == nullptr || entry->removal || entry->info.state != server_state::restarting) return;
+    // Of one that has to prove itself first it is not known whose successor that would be.
+    if (entry->restoring) return;
     server_description next = entry->description;
-    next.job_leader = by.front().job_leader;
+    const listener_fact& first = by.front();
+    next.job_leader = first.job_leader;
+    if (next.by_hand && next.terminal_id.empty()) {
+      next.pid = 0;  // nobody is told who it is
+    } else if (!first.owners.empty()) {
+      next.pid = first.owners.front();
+      if (!first.command.empty()) next.command = first.command;
+    }
     next.listeners.clear();
     for (const listener_fact& socket : by) next.listeners.push_back(socket.id);
     // Those that it was to take over when its own were gone are the next one's.

@@ -60,6 +60,11 @@ bool share_a_listener(const server_description& a, const server_description& b) 
   });
 }
 
+/// Of one in no terminal: whether it is known which server is meant, not only where it is reached.
+bool is_certain(const server_description& what) {
+  return what.by_hand || !what.listeners.empty();
+}
+
 constexpr std::size_t most_said_access = 64;
 
 const preview_access*
@@ -92,7 +97,7 @@ server_entry* server_table::find(uint64_t generation) {
 
 server_entry* server_table::replaced_by(const server_description& description) {
   const bool in_terminal = !description.terminal_id.empty();
-  if (!in_terminal && !description.by_hand) return nullptr;
+  if (!in_terminal && !is_certain(description)) return nullptr;
   server_entry* moved = nullptr;
   for (auto& [generation, entry] : servers_) {
     const server_description& old = entry.description;
@@ -100,7 +105,7 @@ server_entry* server_table::replaced_by(const server_description& description) {
       continue;
     const bool restarting = entry.info.state == server_state::restarting;
     if (!in_terminal) {
-      if (old.by_hand && restarting && same_place(old.upstream, description.upstream))
+      if (is_certain(old) && restarting && same_place(old.upstream, description.upstream))
         return &entry;
       continue;
     }

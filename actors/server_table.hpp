@@ -59,8 +59,8 @@ public:
 
   /// The live registration that `description` replaces: of the same terminal and on the same port;
   /// or restarting, and of the same job and the same process or command on another port; or both
-  /// named by hand, in no terminal, and it restarts at the same endpoint. Null: it replaces
-  /// nothing.
+  /// in no terminal, named by hand or with known sockets, and it restarts at the same endpoint.
+  /// Null: it replaces nothing.
   server_entry* replaced_by(const server_description& description);
 
   /// Whether a server of another workspace holds this endpoint.

@@ -934,6 +934,7 @@ void kernel_watcher::implementation::name_holders(std::vector<listener_fact>& so
   first.owners.clear();
   for (const os::process_stat& process : holders) first.owners.push_back(process.pid);
   first.job_leader = holders.front().group;
+  first.command = os::read_command(holders.front().pid);
 }
 
 void kernel_watcher::implementation::await_successor(const server_ref& ref, endpoint at) {

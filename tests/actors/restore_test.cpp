@@ -296,6 +296,108 @@ TEST_CASE("one that ends before it has taken a connection could not be restored"
   CHECK(w.io.count(event_kind::server_started) == 0);
 }
 
+TEST_CASE("who listens where a survivor did takes its place, in its own time",
+  "[actors][store][restore][restart]") {
+  kept_world k{{{survivor()}, {}, {{{"shop", "ann"}, 0, {{5173, preview_access::project}}}}}};
+  world& w = k.w;
+  const server_ref old{{"shop", "ann"}, 50};
+  const preview_server_actor actor = w.io.route_of(old)->server;
+  const listener_fact next{{2, 5173, false}, "127.0.0.1", {job + 5}, job, "vite --host"};
+  k.probed(probe_outcome::alive);
+
+  w.kernel.close(1);
+  w.run();
+  CHECK(w.io.count(event_kind::server_stopped) == 0);
+  CHECK(w.kernel.awaited == std::vector<uint64_t>{50});
+  CHECK(w.status().servers.front().state == server_state::restarting);
+  CHECK(w.io.route_of(old)->state == route_state::held);
+
+  SECTION("nobody does") {
+    w.advance(2s);
+    REQUIRE(w.io.count(event_kind::server_stopped) == 1);
+    CHECK(w.last_stop().ref == old);
+    CHECK(w.last_stop().reason == stop_reason::listener_closed);
+    CHECK(w.status().servers.empty());
+  }
+  SECTION("found by the kernel watch, or named") {
+    const bool is_named = GENERATE(false, true);
+    w.kernel.listening.insert(2);
+    if (is_named) {
+      server_description what = survivor(0, 2).description;
+      what.terminal_id.clear();
+      what.answers = what.by_hand = true;
+      w.add(what);
+    } else {
+      caf::anon_send(actor, listeners_atom_v, std::vector{next});
+      w.run();
+    }
+
+    const auto servers = w.status().servers;
+    REQUIRE(servers.size() == 1);
+    const server_info& info = servers.front();
+    CHECK(info.ref.key == old.key);
+    CHECK(info.ref.generation > old.generation);
+    CHECK(info.previous_generation == old.generation);
+    CHECK(info.state == server_state::ready);
+    CHECK(info.type == "vite");
+    CHECK(info.primary);
+    CHECK(info.access == preview_access::project);
+    if (!is_named) {
+      CHECK(info.pid == job + 5);
+      CHECK(info.command == "vite --host");
+    }
+    CHECK(w.io.reachable(info.ref));
+    CHECK(w.io.route_of(info.ref)->inodes == std::vector<uint64_t>{2});
+    CHECK(w.io.route_of(old) == nullptr);
+    w.advance(5s);
+    CHECK(w.io.count(event_kind::server_stopped) == 0);
+    CHECK(w.io.count(event_kind::server_started) == 2);
+    CHECK(k.store.servers().size() == 1);
+    CHECK(k.store.servers().contains(info.ref.generation));
+  }
+  SECTION("in a terminal, whose detector finds it") {
+    const terminal_info terminal = w.open_terminal();
+    const server_ref found = w.add(w.dev_server(terminal, 5173, 2));
+    // The kernel watch had said so before it knew.
+    caf::anon_send(actor, listeners_atom_v, std::vector{next});
+    w.run();
+    w.advance(2s);
+
+    const auto servers = w.status().servers;
+    REQUIRE(servers.size() == 1);
+    CHECK(servers.front().ref == found);
+    CHECK(servers.front().terminal_id == terminal.id);
+    CHECK(servers.front().primary);
+    CHECK(w.io.reachable(found));
+    REQUIRE(w.io.count(event_kind::server_stopped) == 1);
+    CHECK(w.last_stop().ref == old);
+  }
+  CHECK(w.io.violations == std::vector<std::string>{});
+}
+
+TEST_CASE("nobody takes the place of one that has not taken a connection yet",
+  "[actors][store][restore][I6]") {
+  kept_world k{{{survivor()}, {}, {}}};
+  world& w = k.w;
+  const server_ref old{{"shop", "ann"}, 50};
+  const preview_server_actor actor = w.io.route_of(old)->server;
+  w.kernel.close(1);
+  w.run();
+  w.kernel.listening.insert(2);
+
+  const listener_fact other{{2, 5173, false}, "127.0.0.1", {job + 5}, job, {}};
+  caf::anon_send(actor, listeners_atom_v, std::vector{other});
+  w.run();
+  CHECK_FALSE(w.io.reachable(old));
+  w.advance(2s);
+
+  CHECK(w.status().servers.empty());
+  REQUIRE(w.io.count(event_kind::server_stopped) == 1);
+  CHECK(w.last_stop().ref == old);
+  CHECK(w.last_stop().reason == stop_reason::restore_failed);
+  CHECK(w.io.count(event_kind::server_started) == 0);
+}
+
 TEST_CASE("one that is gone is told as a stop, and is forgotten", "[actors][store][restore]") {
   kept_world k{{{}, {survivor()}, {}}};
   world& w = k.w;

@@ -148,6 +148,47 @@ TEST_CASE("a dev server that survives a kill -9 of previewd keeps its generation
   CHECK(previewd.end(SIGTERM) == 0);
 }
 
+TEST_CASE("a dev server that has survived a kill -9 of previewd survives its own restart too",
+  "[system][store][restart]") {
+  const bool has_terminals = GENERATE(false, true);
+  const temporary_folder folder;
+  left_behind left;
+  json before;
+  {
+    previewd_program previewd{program, folder.path()};
+    before = start_server(previewd, left);
+    CHECK_FALSE(previewd.end(SIGKILL));
+  }
+  // However long it takes the kernel watch of a busy machine.
+  previewd_program previewd{program, folder.path(), {"--proxy.hold", "20s"}};
+  const json found = wait_for_server(previewd);
+  REQUIRE(found["available"] == true);
+  REQUIRE(found["server"]["generation"] == before["generation"]);
+  // Then it has to be seen first that none of them has the new socket.
+  if (has_terminals)
+    previewd.send("POST /api/terminals", {{"project", "shop"}, {"user", "ann"}}, 201);
+
+  REQUIRE(::kill(before["pid"].get<pid_t>(), SIGUSR2) == 0);
+
+  json status;
+  REQUIRE(eventually([&] {
+    status = previewd.get(status_path);
+    return status["available"] == true && status["server"]["generation"] != before["generation"];
+  }));
+  const json& after = status["server"];
+  CHECK(after["generation"].get<uint64_t>() > before["generation"].get<uint64_t>());
+  CHECK(after["previousGeneration"] == before["generation"]);
+  CHECK(after["terminalId"].is_null());
+  for (const char* same : {"port", "address", "scheme", "type", "pid", "command", "primary"}) {
+    INFO(same);
+    CHECK(after.value(same, json{}) == before.value(same, json{}));
+  }
+  CHECK(status["servers"].size() == 1);
+  CHECK(status["lastStop"].is_null());
+  CHECK(preview(previewd).substr(0, 4) == "200 ");
+  CHECK(previewd.end(SIGTERM) == 0);
+}
+
 TEST_CASE(
   "a server that was named survives a kill -9 too, as often as it comes", "[system][store]") {
   const temporary_folder folder;
