@@ -33,8 +33,8 @@ void write_log(const std::string& line) {
   [[maybe_unused]] const ssize_t n = write(log_file, line.data(), line.size());
 }
 
-/// -1 with errno when it cannot.
-int try_to_listen(int port, bool v6, bool retry = false) {
+/// A socket that has the port and does not listen yet; -1 with errno when it cannot.
+int try_to_bind(int port, bool v6, bool retry = false) {
   const int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -52,7 +52,17 @@ int try_to_listen(int port, bool v6, bool retry = false) {
   do {
     bound = bind(fd, address, v6 ? sizeof six : sizeof four);
   } while (bound != 0 && retry && errno == EADDRINUSE);
-  if (bound == 0 && listen(fd, 512) == 0) return fd;
+  if (bound == 0) return fd;
+  const int why = errno;
+  close(fd);
+  errno = why;
+  return -1;
+}
+
+/// The same, for one that listens.
+int try_to_listen(int port, bool v6, bool retry = false) {
+  const int fd = try_to_bind(port, v6, retry);
+  if (fd < 0 || listen(fd, 512) == 0) return fd;
   const int why = errno;
   close(fd);
   errno = why;
@@ -92,6 +102,11 @@ void send_all(int fd, std::string_view text) {
   }
 }
 
+void print_address(int port) {
+  std::printf("\n  Local: http://localhost:%d/ pid %d\n", port, static_cast<int>(getpid()));
+  std::fflush(stdout);
+}
+
 }  // namespace
 
 // dev_server PORT [v6] [both] [mute] [child] [prefork] [stubborn] [retry] [log=FILE]
@@ -101,7 +116,8 @@ void send_all(int fd, std::string_view text) {
 //   retry: takes the port as soon as it is free
 //   log: appends "listening" when it has taken the port, "request TARGET", and "bytes UPGRADE
 //   BYTES" for what comes through a WebSocket, and "closed UPGRADE" at its end
-// SIGUSR1 closes the listening socket for good, SIGUSR2 replaces it by a new one on the same port.
+// SIGUSR1 closes the listening socket for good, SIGUSR2 replaces it by a new one on the same port,
+// SIGALRM by one on another port, after a pause.
 int main(int argc, char** argv) {
   bool v6 = false, both = false, mute = false, child = false, prefork = false, stubborn = false,
        retry = false;
@@ -124,11 +140,13 @@ int main(int argc, char** argv) {
   sigemptyset(&orders);
   sigaddset(&orders, SIGUSR1);
   sigaddset(&orders, SIGUSR2);
+  sigaddset(&orders, SIGALRM);
   sigprocmask(SIG_BLOCK, &orders, &usual);
   struct sigaction action {};
   action.sa_handler = note;
   sigaction(SIGUSR1, &action, nullptr);
   sigaction(SIGUSR2, &action, nullptr);
+  sigaction(SIGALRM, &action, nullptr);
   if (child && fork() != 0) {
     for (;;) pause();
   }
@@ -141,11 +159,10 @@ int main(int argc, char** argv) {
     close(listener);
     listener = listen_on(0, v6);
   }
-  const int port = port_of(listener);
+  int port = port_of(listener);
   if (retry) write_log("listening\n");
   if (prefork) fork();
-  std::printf("\n  Local: http://localhost:%d/ pid %d\n", port, static_cast<int>(getpid()));
-  std::fflush(stdout);
+  print_address(port);
 
   std::vector<client> clients;
   for (;;) {
@@ -159,6 +176,19 @@ int main(int argc, char** argv) {
       for (const client& one : clients) close(one.fd);
       clients.clear();
       listener = listen_on(port, v6);
+    } else if (signal == SIGALRM) {
+      // Taken while it has the old one: so it is another.
+      const int next = try_to_bind(0, v6);
+      if (next < 0) fail();
+      close(listener);
+      for (const client& one : clients) close(one.fd);
+      clients.clear();
+      // As long as a dev server needs that reads its configuration again.
+      poll(nullptr, 0, 50);
+      if (listen(next, 512) != 0) fail();
+      listener = next;
+      port = port_of(listener);
+      print_address(port);
     }
     std::vector<pollfd> waits{{listener, POLLIN, 0}, {second, POLLIN, 0}};
     for (const client& one : clients) waits.push_back({one.fd, POLLIN, 0});

@@ -182,6 +182,50 @@ TEST_CASE("the server replaces its socket: a restart, no stop", "[system][restar
   CHECK(p.live.preview_status() == 200);
 }
 
+TEST_CASE("the server moves to another port by itself: a restart at the same address, no stop",
+  "[system][restart]") {
+  settings wanted;
+  wanted.proxy.hold = deadline;
+  wanted.health.interval = std::chrono::hours{1};
+  previewed p{"0", wanted};
+  const std::size_t from = p.live.events.size();
+  const nlohmann::json before = p.live.get_json("/api/preview-status/shop/ann")["server"];
+  const auto old_port = before["port"].get<uint16_t>();
+
+  kill(p.pid, SIGALRM);
+  REQUIRE(eventually([&] { return !connection{old_port}.connected(); }));
+
+  // Held, and sent to where it is by then.
+  CHECK(p.live.preview_status() == 200);
+  const auto started = p.live.events.wait_for(event_kind::server_started, from);
+  REQUIRE(started);
+  CHECK(started->server->upstream.port != old_port);
+  CHECK(started->server->ref.key == p.server.key);
+  CHECK(started->server->ref.generation > p.server.generation);
+  CHECK(started->server->previous_generation == p.server.generation);
+  CHECK(started->server->pid == p.pid);
+  CHECK(started->server->primary);
+  CHECK(p.websocket->read().empty());
+  CHECK(p.websocket->ended());
+
+  const auto status = p.live.get_json("/api/preview-status/shop/ann");
+  CHECK(status["servers"].size() == 1);
+  CHECK(status["server"]["port"] == started->server->upstream.port);
+  for (const char* same : {"url", "originUrl"}) {
+    INFO(same);
+    CHECK(status["server"][same].is_string());
+    CHECK(status["server"][same] == before[same]);
+  }
+  CHECK(p.live.preview_status() == 200);
+  // The old generation is over, and of its end nobody is told.
+  const http_answer gone =
+    fetch(p.live.port(), "GET /api/servers/" + std::to_string(p.server.generation));
+  CHECK(gone.status == 410);
+  CHECK(nlohmann::json::parse(gone.body)["lastStop"]["reason"] == "superseded");
+  CHECK(status["lastStop"].is_null());
+  CHECK(p.live.events.count(event_kind::server_stopped) == 0);
+}
+
 TEST_CASE(
   "the socket by which a server is reached goes while it has another: it is reached by that",
   "[system][detection]") {
