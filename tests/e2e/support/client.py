@@ -3,7 +3,6 @@
 import json
 import sys
 import threading
-import time
 import urllib.request
 
 import socketio
@@ -25,24 +24,31 @@ client = socketio.Client(reconnection=False)
 events = []
 output = []  # pairs of sequence and text
 stopped, exited = threading.Event(), threading.Event()
+news = threading.Condition()
 code = None
 
 
 # The offset of connection state recovery comes last.
 @client.on("previewServerStarted")
 def started(server, *_):
-    events.append("previewServerStarted")
+    with news:
+        events.append("previewServerStarted")
+        news.notify()
 
 
 @client.on("previewServerStopped")
 def has_stopped(server, *_):
-    events.append("previewServerStopped")
+    with news:
+        events.append("previewServerStopped")
+        news.notify()
     stopped.set()
 
 
 @client.on("terminalData")
 def data(what, *_):
-    output.append((what["sequence"], what["data"]))
+    with news:
+        output.append((what["sequence"], what["data"]))
+        news.notify()
 
 
 @client.on("terminalExit")
@@ -65,9 +71,8 @@ terminal = client.call("createTerminal", {"projectId": project, "userId": "ann",
                        timeout=20)
 client.call("terminalInput", {"terminalId": terminal["terminalId"], "data": "Ж\n"}, timeout=20)
 assert exited.wait(20), "no terminalExit"
-deadline = time.monotonic() + 20
-while time.monotonic() < deadline and not (is_there() and len(events) >= 2):
-    time.sleep(0.01)
+with news:
+    news.wait_for(lambda: is_there() and len(events) >= 2, 20)
 used = client.transport()
 client.disconnect()
 print(json.dumps({"transport": used, "snapshot": joined["ok"] and joined["servers"] == [], "events": sorted(events),
